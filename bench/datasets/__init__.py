@@ -1,0 +1,67 @@
+"""Data sets. A data set gives labelled examples; it knows no method. One file each.
+
+To add one, write a frozen dataclass with the members of `Dataset` and put `@datasets.register` above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from bench.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the planner needs to know without decoding anything.
+
+    `digest` names the content; `classes` are the class names in label order and `counts` the examples of each split,
+    both None for data that has not been fetched yet.
+    """
+
+    digest: str
+    classes: tuple[str, ...] | None
+    counts: Mapping[str, int] | None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The labelled examples of one split.
+
+    `labels` is int64 [n]. `read(i)` decodes example i: uint8, [height, width] or [height, width, 3].
+    `ids` name the examples for people ("train/42", a relative file name).
+    """
+
+    ids: Sequence[str]
+    labels: NDArray[np.int64]
+    read: Callable[[int], NDArray[np.uint8]]
+
+
+class Dataset(Protocol):
+    """The contract of a data set. Splits are "train" and "test"; training subsets are drawn from "train".
+
+    `facts` and `examples` raise DataError, saying what to do, when the data can't be had. `facts` imports no torch and
+    is quick. `fetch` gets the data from its sources, in order, or does nothing when it is there already; `examples`
+    fetches by itself. `resolution` is the edge in pixels that pictures are resized to; None leaves it to the backbone.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    modality: ClassVar[str]
+    licence: ClassVar[str]
+    source: ClassVar[str]
+    resolution: int | None
+
+    def facts(self) -> Facts: ...
+
+    def examples(self, split: str) -> Examples: ...
+
+    def fetch(self) -> None: ...
+
+
+datasets: Registry[Dataset] = Registry("dataset", "bench.datasets")

@@ -1,0 +1,33 @@
+"""The split that the harness makes for a data set that comes without one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def stratified(
+    labels: NDArray[np.int64], names: Sequence[str], test_share: float
+) -> dict[str, NDArray[np.int64]]:
+    """Split each class into "train" and "test"; return the sorted positions of each.
+
+    Within a class, the examples with the lowest hashes of their names are for test, so the split does not depend on
+    order or machine, and one more example moves few others. A class of n gives round(n * test_share) to test, but
+    at least 1, and keeps at least 1 for train; a class of one example goes to train.
+    """
+    import numpy as np
+
+    test: list[int] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).tolist()
+        members.sort(key=lambda i: (hashlib.sha256(names[i].encode()).digest(), names[i]))
+        count = max(1, round(len(members) * test_share))
+        test.extend(members[: min(count, len(members) - 1)])
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[test] = True
+    return {"train": np.flatnonzero(~chosen), "test": np.flatnonzero(chosen)}

@@ -1,0 +1,1 @@
+"""Engines run cells somewhere: cell JSON in, record JSON out."""

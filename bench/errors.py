@@ -1,0 +1,78 @@
+"""Every error a user can cause, in one tree.
+
+BenchError                 prints one line and ends with its exit code
+├── UsageError        (2)  a wrong option or path on the command line
+├── SuiteError        (2)  a suite that cannot be planned: file:line:column, what is wrong, the nearest right word
+├── UnknownName       (2)  a plugin, model or option that does not exist; carries the nearest right words
+├── OptionError       (2)  an option of a plugin with a wrong name, type or value
+├── DataError         (2)  a data set that cannot be had or read, and what to do about it
+├── WeightsError      (2)  weights that cannot be had or do not fit the model
+└── StoreError        (2)  a results folder that cannot be read or written
+
+Anything that does not derive from BenchError is a bug and prints a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class BenchError(Exception):
+    """A mistake that the user can mend. `str(error)` is the one line shown."""
+
+    exit_code = 2
+
+
+class UsageError(BenchError):
+    """A wrong option or path on the command line."""
+
+
+class SuiteError(BenchError):
+    """A suite that cannot be planned."""
+
+
+class UnknownName(BenchError):
+    """A name that is not registered.
+
+    `kind` says what was looked for ("strategy"), `name` what was asked, `known` what there is.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        self.close = nearest(name, known)
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(self.close)}")
+
+
+class OptionError(BenchError):
+    """An option with a wrong name, type or value; `path` leads to it inside the plugin's mapping."""
+
+    def __init__(self, message: str, path: Sequence[str | int] = ()) -> None:
+        self.path = tuple(path)
+        super().__init__(message)
+
+
+class DataError(BenchError):
+    """A data set that cannot be had or read."""
+
+
+class WeightsError(BenchError):
+    """Weights that cannot be had or do not fit the model."""
+
+
+class StoreError(BenchError):
+    """A results folder that cannot be read or written."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Return up to `count` known names that look like `name`, best first."""
+    return get_close_matches(str(name), sorted(set(known)), n=count, cutoff=0.55)
+
+
+def did_you_mean(close: Sequence[str]) -> str:
+    """Return `; did you mean 'a' or 'b'?`, or nothing when no name is close."""
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+class Skip(Exception):  # noqa: N818
+    """Not an error: this cell makes no sense here, and `str(skip)` is the reason that every table shows."""

@@ -1,0 +1,77 @@
+"""What depends on the architecture alone: its latency and its summary. Measured once for each device and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.backbones._network import Network
+from bench.cell import Cell, canonical
+from bench.measure.environment import environment
+from bench.measure.latency import latency
+from bench.record import Latency
+
+BATCHES = (1, 32)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Latency of the deployed model at batch 1 and 32, and torchinfo's table of its layers."""
+
+    latency: tuple[Latency, ...]
+    summary: str
+
+
+def architecture_of(
+    network: Network, cell: Cell, precision: str, device: torch.device, artifacts: Path
+) -> Architecture:
+    """Return what an earlier cell of the same architecture, resolution and device measured, or measure it."""
+    made_of = {
+        "backbone": [cell.backbone["source"], cell.backbone["name"]],
+        "head": str(network.head),
+        "resolution": network.inputs.resolution,
+        "precision": precision,
+        "environment": environment(device.type)["fingerprint"],
+    }
+    path = artifacts / "architecture" / f"{hashlib.sha256(canonical(made_of)).hexdigest()[:16]}.json"
+    if path.exists():
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    measured = Architecture(
+        tuple(latency(network, batch, precision, device) for batch in BATCHES), summarise(network)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({**asdict(measured), "made_of": made_of}), encoding="utf-8")
+    temporary.replace(path)
+    return measured
+
+
+def summarise(network: Network) -> str:
+    """Return torchinfo's summary of the model for one picture, two levels deep."""
+    from torchinfo import summary
+
+    edge = network.inputs.resolution
+    was_training = network.training
+    found = summary(
+        network.model,
+        input_size=(1, 3, edge, edge),
+        depth=2,
+        verbose=0,
+        col_names=("output_size", "num_params", "mult_adds"),
+        device=next(network.model.parameters()).device,
+        mode="eval",
+    )
+    network.train(was_training)
+    return str(found)
+
+
+def _from_json(data: Mapping[str, Any]) -> Architecture:
+    entries = tuple(Latency(**{**entry, "samples_ms": tuple(entry["samples_ms"])}) for entry in data["latency"])
+    return Architecture(entries, data["summary"])

@@ -1,0 +1,79 @@
+"""Where a number was measured."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.cell import canonical
+
+PACKAGES = ("torch", "torchvision", "timm", "transformers", "numpy", "scikit-learn", "fvcore", "transfer-bench")
+MACHINE = ("cpu", "gpu", "driver", "torch", "cuda", "threads", "python")
+
+
+@cache
+def environment(device_type: str) -> dict[str, Any]:
+    """Return the machine and the software, with a fingerprint of what timings depend on."""
+    found: dict[str, Any] = {
+        "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name() if device_type == "cuda" else None,
+        "driver": _driver() if device_type == "cuda" else None,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if device_type == "cuda" else None,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES if _version(name)},
+        **_git(),
+    }
+    made_of = [found[k] for k in MACHINE]
+    return {"fingerprint": hashlib.sha256(canonical(made_of)).hexdigest()[:12], **found}
+
+
+def cpu_name() -> str:
+    """Return the processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _driver() -> str | None:
+    done = _run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return done.splitlines()[0] if done else None
+
+
+def _git() -> dict[str, Any]:
+    """Return the commit of the harness itself, when it runs from a checkout."""
+    here = Path(__file__).parent
+    commit = _run("git", "-C", str(here), "rev-parse", "HEAD")
+    if not commit:
+        return {"git_commit": None, "git_dirty": None}
+    status = _run("git", "-C", str(here), "status", "--porcelain", "--", ".")
+    return {"git_commit": commit, "git_dirty": bool(status)}
+
+
+def _run(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

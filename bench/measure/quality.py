@@ -1,0 +1,63 @@
+"""Quality of predictions: what a set of logits and labels says, from scikit-learn's metrics and a stated ECE."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.tasks import Score
+
+ECE_BINS = 15
+
+
+def quality(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]) -> Score:
+    """Return accuracy, macro-F1, one-vs-rest AUROC (macro), NLL in nats and ECE of logits [n, classes].
+
+    AUROC needs each class among the labels, with and without it; otherwise it is None and the reason names the class.
+    """
+    from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
+
+    probabilities = softmax(logits)
+    predicted = logits.argmax(axis=1)
+    every = np.arange(len(classes))
+    metrics: dict[str, float | None] = {
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "macro_f1": float(f1_score(labels, predicted, labels=every, average="macro", zero_division=0.0)),
+        "nll": float(log_loss(labels, probabilities, labels=every)),
+        "ece": expected_calibration_error(probabilities, labels),
+        "auroc": None,
+    }
+    reasons: dict[str, str] = {}
+    counts = np.bincount(labels, minlength=len(classes))
+    absent = [classes[c] for c in every if counts[c] == 0 or counts[c] == len(labels)]
+    if absent:
+        reasons["metrics.auroc"] = f"the scored examples have no contrast for the class {absent[0]!r}"
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            per_class = [roc_auc_score(labels == c, probabilities[:, c]) for c in every]
+        metrics["auroc"] = float(np.mean(per_class))
+    return Score(metrics, reasons)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return probabilities [n, classes] that sum to 1 in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the ECE of the top class over 15 bins of equal width on (0, 1] (Guo et al., 2017, arXiv 1706.04599).
+
+    sum over bins of |B|/n * |accuracy(B) - mean confidence(B)|.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=right.astype(float) - confidence, minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / len(labels))

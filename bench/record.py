@@ -1,0 +1,144 @@
+"""A record: what was measured for one cell. A failure is a record too.
+
+A number that could not be had is None, and `reasons` says why under its dotted path ("metrics.auroc"); it is never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from bench.cell import Cell
+
+SCHEMA = 1
+Status = Literal["ok", "failed", "oom", "timeout", "diverged", "skipped", "interrupted"]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time of a cell went. Wall seconds; None where nothing was measured.
+
+    prepare     decoding and resizing this cell's own training examples
+    setup       building the model, compiling, autotuning
+    train       optimiser steps and closed-form fits, without monitoring
+    evaluate    predictions on test and monitor: apart from every total
+    measure     cost and latency measurement: apart from every total
+    shared      the price of the artifacts used: a feature pass over this cell's own examples, the teacher
+    parents     the part of `shared` that is the training of parent cells (a teacher)
+    marginal    what this run spent for this cell
+    standalone  what a user who runs only this cell pays for the trained model: prepare + setup + train + shared
+    """
+
+    prepare: float | None = None
+    setup: float | None = None
+    train: float | None = None
+    evaluate: float | None = None
+    measure: float | None = None
+    shared: float | None = None
+    parents: float | None = None
+    marginal: float | None = None
+    standalone: float | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the model needs. Counts of the full deployed model for one input; `flops_train` for the whole training.
+
+    FLOPs are 2 x MACs; both are stored. `peak_memory_bytes` is the peak resident size of the worker process on a CPU,
+    and the peak allocation on a GPU, while the cell ran. `weights_bytes` is the trained model stored in its precision.
+    """
+
+    params_total: int | None = None
+    params_trained: int | None = None
+    macs_forward: int | None = None
+    flops_forward: int | None = None
+    flops_train: int | None = None
+    peak_memory_bytes: int | None = None
+    weights_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a learning curve, at the end of an epoch. Losses in nats, accuracies in [0, 1], `seconds` of training."""
+
+    epoch: float
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    monitor_loss: float | None
+    monitor_accuracy: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of the full model at one batch size: percentiles in milliseconds, raw samples, images per second."""
+
+    device: str
+    threads: int
+    batch: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    samples_ms: tuple[float, ...]
+    throughput_per_second: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was measured for one cell (schema 1)."""
+
+    cell_id: str
+    suite: str
+    cell: Cell
+    status: Status
+    reason: str | None = None
+    attempt: int = 1
+    started_at: str | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    curve: tuple[Point, ...] = ()
+    seconds: Seconds = field(default_factory=Seconds)
+    timing_valid: bool = True
+    cost: Cost = field(default_factory=Cost)
+    latency: tuple[Latency, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: tuple[Mapping[str, Any], ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """Read a record back. Raises ValueError when it is not a record of this schema."""
+        try:
+            if data["schema"] != SCHEMA:
+                raise ValueError(f"schema {data['schema']!r}, this version reads {SCHEMA}")
+            if data["status"] not in STATUSES:
+                raise ValueError(f"unknown status {data['status']!r}")
+            known = {f.name for f in fields(cls)}
+            record = {k: v for k, v in data.items() if k in known}
+            record["cell"] = Cell.from_json(data["cell"])
+            record["curve"] = tuple(Point(**p) for p in data["curve"])
+            record["seconds"] = Seconds(**data["seconds"])
+            record["cost"] = Cost(**data["cost"])
+            record["latency"] = tuple(
+                Latency(**{**entry, "samples_ms": tuple(entry["samples_ms"])}) for entry in data["latency"]
+            )
+            record["artifacts"] = tuple(data["artifacts"])
+            return cls(**record)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a record: {type(error).__name__}: {error}") from None
+
+
+def dumps(record: Record) -> str:
+    """Return the text of a record's file: one top-level key a line, so that a change in git can be read."""
+    body = record.to_json()
+    lines = (f"  {json.dumps(k)}: {json.dumps(body[k], allow_nan=False)}" for k in sorted(body))
+    return "{\n" + ",\n".join(lines) + "\n}\n"

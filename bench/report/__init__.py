@@ -1,0 +1,110 @@
+"""The report: a pure function of a suite's description and its records. Same input, same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.report import advice, evidence, export, figures, html, markdown, tables
+from bench.report.board import boards
+from bench.report.page import Block, Figure, Heading, Page, Table
+from bench.report.study import Section, Study, sections
+
+__all__ = ["Study", "page", "write"]
+
+
+def write(study: Study, folder: Path) -> Path:
+    """Write index.md, index.html, figures/, cells.csv and cells.json; return the path of index.html.
+
+    Pictures in `folder`/figures that belong to no figure of this study are removed.
+    """
+    made = page(study)
+    pictures = folder / "figures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    kept = set()
+    for figure in made.figures():
+        for ending, content in (("svg", figure.svg), ("png", figure.png)):
+            path = pictures / f"{figure.name}.{ending}"
+            path.write_bytes(content)
+            kept.add(path)
+    for path in pictures.iterdir():
+        if path.suffix in (".svg", ".png") and path not in kept:
+            path.unlink()
+    index = folder / "index.html"
+    texts = {
+        index: html.render(made),
+        folder / "index.md": markdown.render(made),
+        folder / "cells.csv": export.csv_text(study),
+        folder / "cells.json": export.json_text(study, made),
+    }
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+    return index
+
+
+def page(study: Study) -> Page:
+    """Return the page of a study, which both renderers show."""
+    found = sections(study)
+    answer: list[Block] = []
+    blocks: list[Block] = []
+    several = len(found) > 1
+    for number, section in enumerate(found, 1):
+        standing = boards(section, study.primary)
+        if several:
+            answer.append(Heading(section.title, 3))
+            blocks.append(Heading(section.title, 2))
+        answer += advice.answer(section, standing, study.primary)
+        drawn = figures.draw(section, standing, study.primary, f"{number}-" if several else "")
+        blocks += _section(section, study.primary, drawn, 3 if several else 2)
+    blocks += evidence.failures(study)
+    blocks += evidence.environments(study)
+    blocks += evidence.reproduce(study)
+    blocks += evidence.appendix(study)
+    suite = study.suite
+    title = str(suite.get("question") or suite.get("suite") or "Report")
+    return Page(title, _facts(study, found), tuple(answer), tuple(blocks))
+
+
+def _section(section: Section, primary: str, drawn: dict[str, Figure], level: int) -> list[Block]:
+    """Return the tables and figures of one data set and backbone."""
+    standing = boards(section, primary)
+    blocks: list[Block] = [Heading("Results", level), tables.results(section, standing, primary)]
+    blocks += [drawn[name] for name in ("size", "time") if name in drawn]
+    if "convergence" in drawn:
+        blocks += [Heading("Learning curves", level), drawn["convergence"]]
+    costs = [
+        tables.costs(
+            section,
+            tables.COST,
+            "cost",
+            "What a trained model costs: medians over seeds. Standalone is "
+            "what a user pays who runs only this cell; marginal is what this run spent.",
+        ),
+        tables.costs(
+            section,
+            tables.SPENT,
+            "seconds",
+            "Where the seconds go: medians over seeds. Standalone is "
+            "prepare + setup + train + shared; evaluation is apart.",
+        ),
+        tables.costs(section, tables.MODEL, "model", "The model, for one input. FLOPs are 2 x MACs."),
+        tables.latency(section),
+    ]
+    blocks += _titled("Cost", costs, level)
+    blocks += _titled("Quality", [tables.quality(section, primary)], level)
+    return blocks
+
+
+def _titled(title: str, found: Sequence[Table | None], level: int) -> list[Block]:
+    """Return tables under a heading, or nothing when there are none."""
+    held = [table for table in found if table is not None]
+    return [Heading(title, level), *held] if held else []
+
+
+def _facts(study: Study, found: Sequence[Section]) -> tuple[str, ...]:
+    """Return what was studied, for the line below the title."""
+    task = study.suite.get("task")
+    name = task.get("name") if isinstance(task, dict) else task
+    where = found[0].title if len(found) == 1 else f"{len(found)} pairs of data set and backbone"
+    facts = (study.suite.get("suite"), name, where, evidence.outcome(study.records))
+    return tuple(str(f) for f in (*facts, evidence.device(study.records)) if f)

@@ -1,0 +1,147 @@
+"""What stands behind the answer: failures, machines, the way to do it again, every cell."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.record import Record
+from bench.report.page import Block, Fold, Heading, Paragraph, Span, Table, Verbatim
+from bench.report.study import Study, labels, value
+from bench.report.tables import NO_TIMING
+from bench.report.units import MISSING, metric, sentence, significant
+
+
+def outcome(records: Sequence[Record]) -> str:
+    """Say in a few words how the cells ended."""
+    ok = sum(r.status == "ok" for r in records)
+    return f"all {ok} cells ended ok" if ok == len(records) else f"{ok} of {len(records)} cells ended ok"
+
+
+def failures(study: Study) -> tuple[Block, ...]:
+    """Return every cell that did not end ok, with its reason and the command that shows it."""
+    records = study.records
+    bad = [r for r in records if r.status != "ok"]
+    heading = Heading("Failures and skips")
+    if not bad:
+        return heading, Paragraph((Span(f"{sentence(outcome(records))}."),))
+    rows = []
+    for r in bad:
+        c = r.cell
+        where = f"{c.dataset.get('name')} · {c.backbone.get('name')}"
+        strategy = str(c.strategy.get("name"))
+        see = Span(MISSING) if r.status == "skipped" else Span(f"bench show {r.cell_id}", "code")
+        reason = r.reason or "no reason was recorded"
+        row = (strategy, where, str(c.size), str(c.seed), r.status, reason)
+        rows.append((*(Span(text) for text in row), see))
+    head = ("strategy", "data · backbone", "n", "seed", "status", "reason", "to see it")
+    note = f"{sentence(outcome(records))}; the others are listed here and counted in the tables above."
+    return heading, Paragraph((Span(note),)), Table("failures", head, tuple(rows), len(head))
+
+
+def environments(study: Study) -> tuple[Block, ...]:
+    """Return one column for each machine the records come from, and a note when there are several."""
+    groups: dict[str, list[Record]] = {}
+    for record in study.records:
+        if record.environment:
+            groups.setdefault(str(record.environment.get("fingerprint", "unknown")), []).append(record)
+    if not groups:
+        return ()
+    names = sorted(groups)
+    keys = sorted(
+        {k for records in groups.values() for r in records for k in r.environment} - {"fingerprint"}
+    )
+    found = [[_distinct([r.environment.get(key) for r in groups[name]]) for name in names] for key in keys]
+    rows = [
+        (Span(key.replace("_", " ")), *(Span(text) for text in texts))
+        for key, texts in zip(keys, found, strict=True)
+        if any(text != MISSING for text in texts)
+    ]
+    rows.append((Span("cells"), *(Span(str(len(groups[name]))) for name in names)))
+    blocks: list[Block] = [Heading("Environment" if len(names) == 1 else "Environments")]
+    if len(names) > 1:
+        note = f"These records come from {len(names)} environments: compare seconds only within one of them."
+        blocks.append(Paragraph((Span(note),)))
+    shared = sum(not r.timing_valid for r in study.records)
+    if shared:
+        cells = "1 cell" if shared == 1 else f"{shared} cells"
+        blocks.append(Paragraph((Span(f"Timing: {cells} {NO_TIMING}."),)))
+    head = ("fingerprint", *names)
+    blocks.append(Table("environments", head, tuple(rows), len(head)))
+    return tuple(blocks)
+
+
+def reproduce(study: Study) -> tuple[Block, ...]:
+    """Return the command that makes the study again."""
+    return Heading("How to reproduce"), Verbatim(study.command)
+
+
+def appendix(study: Study) -> tuple[Block, ...]:
+    """Return the architecture of each backbone and a table of every cell."""
+    blocks: list[Block] = [Heading("Appendix")]
+    summaries: dict[str, str] = {}
+    for record in study.records:
+        architecture = record.details.get("architecture")
+        text = architecture.get("summary") if isinstance(architecture, Mapping) else None
+        if text:
+            summaries.setdefault(str(record.cell.backbone.get("name")), str(text))
+    for name, text in sorted(summaries.items()):
+        blocks.append(Fold(f"Architecture of {name}", (Verbatim(text),)))
+    blocks.append(Fold(f"Every cell ({len(study.records)})", (every_cell(study),)))
+    return tuple(blocks)
+
+
+def every_cell(study: Study) -> Table:
+    """Return one row for each planned cell, with its main numbers."""
+    strategies = strategy_labels(study.records)
+    rows = []
+    for r, strategy in zip(study.records, strategies, strict=True):
+        c = r.cell
+        role = "parent" if r.cell_id in study.parents else ""
+        words = (strategy, str(c.dataset.get("name")), str(c.backbone.get("name")), role, r.status)
+        numbers = (
+            str(c.size),
+            str(c.seed),
+            _number(value(r, f"metrics.{study.primary}"), 4),
+            _number(r.seconds.standalone),
+            _number(r.seconds.marginal),
+        )
+        rows.append((Span(r.cell_id, "code"), *(Span(t) for t in (*words, *numbers))))
+    head = ("cell", "strategy", "data", "backbone", "role", "status", "n", "seed", metric(study.primary))
+    return Table("cells", (*head, "standalone (s)", "marginal (s)"), tuple(rows), 6)
+
+
+def strategy_labels(records: Sequence[Record]) -> list[str]:
+    """Return the label of each record's strategy, among all strategies of the study."""
+    specs = {repr(sorted(r.cell.strategy.items(), key=lambda kv: kv[0])): r.cell.strategy for r in records}
+    names = dict(zip(specs, labels(list(specs.values())), strict=True))
+    return [names[repr(sorted(r.cell.strategy.items(), key=lambda kv: kv[0]))] for r in records]
+
+
+def device(records: Sequence[Record]) -> str:
+    """Name the machine of most records in a few words, or nothing."""
+    found = [
+        str(r.environment.get("gpu") or r.environment.get("cpu") or "") for r in records if r.environment
+    ]
+    return statistics.mode(found) if found else ""
+
+
+def _number(x: float | None, digits: int = 3) -> str:
+    return MISSING if x is None else significant(x, digits)
+
+
+def _distinct(values: Sequence[Any]) -> str:
+    """Return the different values of one fact, in order, as text."""
+    texts = [_text(v) for v in values if v is not None]
+    return ", ".join(dict.fromkeys(texts)) or MISSING
+
+
+def _text(item: Any) -> str:
+    if isinstance(item, Mapping):
+        return ", ".join(f"{k} {_text(v)}" for k, v in sorted(item.items()))
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, list | tuple):
+        return ", ".join(_text(v) for v in item)
+    return str(item)

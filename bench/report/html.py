@@ -1,0 +1,58 @@
+"""One HTML file: style and figures inside it, no script, nothing from the network, all text escaped."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from bench.report.page import Block, Fold, Heading, Page
+
+HERE = Path(__file__).parent
+
+
+def render(page: Page) -> str:
+    """Return the page as HTML."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters["data_uri"] = _data_uri
+    environment.filters["keep_together"] = _keep_together
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    blocks = page.blocks
+    anchors = {id(b): f"s{i}" for i, b in enumerate(b for b in blocks if isinstance(b, Heading))}
+    text = environment.get_template("page.html.j2").render(
+        page=page, style=style, parts=_parts(blocks), anchors=anchors, identity=id
+    )
+    return text.rstrip("\n") + "\n"
+
+
+def _parts(blocks: tuple[Block, ...]) -> list[tuple[str, list[Block]]]:
+    """Group neighbours of a kind, so that figures can stand side by side."""
+    parts: list[tuple[str, list[Block]]] = []
+    for block in blocks:
+        kind = "fold" if isinstance(block, Fold) else block.kind
+        if parts and parts[-1][0] == kind == "figure":
+            parts[-1][1].append(block)
+        else:
+            parts.append((kind, [block]))
+    return parts
+
+
+def _keep_together(text: str) -> str:
+    """Return text whose lines break neither before nor after these signs."""
+    text = text.replace("≈ ", "≈\u00a0")
+    for sign in ("±", "=", "≈"):
+        text = text.replace(f" {sign}", f"\u00a0{sign}").replace(f"\u00a0{sign} ", f"\u00a0{sign}\u00a0")
+    return text
+
+
+def _data_uri(svg: bytes) -> str:
+    """Return a picture as an address that holds all of it. As an image, it can run no script."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")

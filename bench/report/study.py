@@ -1,0 +1,247 @@
+"""What a report is made from, put in order: sections, lines and the records behind each point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.record import Record
+
+HIDDEN = frozenset({"version"})
+
+
+@dataclass(frozen=True)
+class Study:
+    """The input of a report.
+
+    suite     the resolved suite as plain JSON
+    primary   the metric that ranks strategies; higher is better
+    records   one for every planned cell, in the order of the plan; a skipped cell has status "skipped"
+    parents   ids of the cells that are planned only as a parent of another cell, such as teachers
+    command   what makes this study again
+    """
+
+    suite: Mapping[str, Any]
+    primary: str
+    records: tuple[Record, ...]
+    parents: frozenset[str]
+    command: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the tables and one line of the figures: a strategy, or a parent cell in its `role`.
+
+    `index` gives the colour: the place of the strategy in the study, the same in every section.
+    """
+
+    label: str
+    index: int
+    records: tuple[Record, ...]
+    role: str | None = None
+
+    def at(self, size: int) -> tuple[Record, ...]:
+        """Return every record at a size, whatever its status."""
+        return tuple(r for r in self.records if r.cell.size == size)
+
+    def by_seed(self, size: int, path: str) -> dict[int, float]:
+        """Return the values under a dotted path by seed, of the cells that ended ok and have one."""
+        found = ((r.cell.seed, value(r, path)) for r in self.at(size) if r.status == "ok")
+        return {seed: v for seed, v in found if v is not None}
+
+    def values(self, size: int, path: str) -> list[float]:
+        """Return the same values in the order of the seeds."""
+        return [v for _, v in sorted(self.by_seed(size, path).items())]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One data set with one backbone: its strategies in the order of the study, and their parents."""
+
+    dataset: str
+    backbone: str
+    sizes: tuple[int, ...]
+    lines: tuple[Line, ...]
+    parents: tuple[Line, ...]
+
+    @property
+    def title(self) -> str:
+        """What the section is about, for a heading."""
+        return f"{self.dataset} · {self.backbone}"
+
+    @property
+    def rows(self) -> tuple[Line, ...]:
+        """Strategies, then parents."""
+        return self.lines + self.parents
+
+
+def value(record: Record, path: str) -> float | None:
+    """Return the number under a dotted path ("metrics.auroc", "seconds.train"), or None."""
+    part, _, key = path.partition(".")
+    holder = getattr(record, part)
+    found = holder.get(key) if isinstance(holder, Mapping) else getattr(holder, key)
+    return None if found is None else float(found)
+
+
+def sections(study: Study) -> tuple[Section, ...]:
+    """Return the sections of a study in the order of its records."""
+    own = [r for r in study.records if r.cell_id not in study.parents]
+    datasets = _named([r.cell.dataset for r in own])
+    backbones = _named([_trunk(r) for r in own if _pretrained(r)] + [_bare(r) for r in own])
+    trunks, order = _trunks(own), _places(own)
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in own:
+        for trunk in _homes(record, trunks):
+            key = datasets[_key(record.cell.dataset)], backbones[_key(trunk)]
+            found.setdefault(key, []).append(record)
+    by_id = {r.cell_id: r for r in study.records}
+    made = []
+    for (dataset, backbone), records in found.items():
+        sizes = tuple(sorted({r.cell.size for r in records}))
+        lines = _lines(records, order)
+        made.append(Section(dataset, backbone, sizes, lines, _parent_lines(records, by_id, study.parents)))
+    return tuple(made)
+
+
+def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name each `{name, options}`: the bare name where it is the only one, else with the options that differ.
+
+    A content digest is shown only when nothing else tells two of them apart.
+    """
+    flat = [{k: v for k, v in _flatten(s).items() if k not in HIDDEN} for s in specs]
+    plain = [{k: v for k, v in f.items() if not k.endswith("digest")} for f in flat]
+    names = [_label(spec, plain) for spec in plain]
+    return names if len(set(names)) == len(names) else [_label(spec, flat) for spec in flat]
+
+
+def _label(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
+    peers = [s for s in specs if s.get("name") == spec.get("name")]
+    keys = [k for k in sorted(spec) if len({repr(peer.get(k)) for peer in peers}) > 1]
+    shown = ", ".join(f"{k}={str(spec[k])[:8] if k.endswith('digest') else spec[k]}" for k in keys)
+    return f"{spec.get('name')}({shown})" if shown else str(spec.get("name"))
+
+
+def _lines(records: Sequence[Record], places: Mapping[str, int]) -> tuple[Line, ...]:
+    """Group records by strategy, and by what else tells apart two of one strategy, size and seed."""
+    extra = _distinguishing(records)
+    groups: dict[str, list[Record]] = {}
+    specs: dict[str, dict[str, Any]] = {}
+    for record in records:
+        spec = {**record.cell.strategy, **{k: v for k, v in _context(record).items() if k in extra}}
+        spec = {k: v for k, v in spec.items() if k not in HIDDEN}
+        groups.setdefault(_key(spec), []).append(record)
+        specs[_key(spec)] = spec
+    names = dict(zip(specs, labels(list(specs.values())), strict=True))
+    fresh = len(places)
+    lines = []
+    for key, members in groups.items():
+        index = places.get(key)
+        if index is None:
+            index, fresh = fresh, fresh + 1
+        lines.append(Line(names[key], index, tuple(members)))
+    return tuple(lines)
+
+
+def _parent_lines(
+    records: Sequence[Record], by_id: Mapping[str, Record], parents: frozenset[str]
+) -> tuple[Line, ...]:
+    """Return the parents of these records, and theirs, as lines labelled with their role."""
+    roles: dict[str, str] = {}
+    queue = [item for r in records for item in r.cell.parents.items()]
+    while queue:
+        role, cell_id = queue.pop(0)
+        if cell_id in roles or cell_id not in by_id or cell_id not in parents:
+            continue
+        roles[cell_id] = role
+        queue.extend(by_id[cell_id].cell.parents.items())
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for cell_id, role in roles.items():
+        cell = by_id[cell_id].cell
+        strategy = {k: v for k, v in cell.strategy.items() if k not in HIDDEN}
+        groups.setdefault((role, _key(strategy), str(cell.backbone.get("name"))), []).append(by_id[cell_id])
+    firsts = [members[0].cell.strategy for members in groups.values()]
+    return tuple(
+        Line(f"{role}: {label} on {backbone}", i, tuple(members), role)
+        for i, (((role, _, backbone), members), label) in enumerate(
+            zip(groups.items(), labels(firsts), strict=True)
+        )
+    )
+
+
+def _places(records: Iterable[Record]) -> dict[str, int]:
+    """Give each strategy of the study its place, so that it has one colour in every section."""
+    places: dict[str, int] = {}
+    for record in records:
+        key = _key({k: v for k, v in record.cell.strategy.items() if k not in HIDDEN})
+        places.setdefault(key, len(places))
+    return places
+
+
+def _distinguishing(records: Sequence[Record]) -> set[str]:
+    """Return the fields outside the strategy that differ between cells of one strategy, size and seed."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        key = _key([record.cell.strategy, record.cell.size, record.cell.seed])
+        groups.setdefault(key, []).append(_context(record))
+    found: set[str] = set()
+    for group in groups.values():
+        keys = {k for context in group for k in context}
+        found |= {k for k in keys if len({repr(c.get(k)) for c in group}) > 1}
+    return found
+
+
+def _context(record: Record) -> dict[str, Any]:
+    cell = record.cell
+    parts = {"recipe": cell.recipe, "task": cell.task, "weights": cell.backbone.get("weights")}
+    return {k: v for k, v in _flatten(parts).items() if not k.endswith(("version", "digest"))}
+
+
+def _named(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    unique = {_key(s): s for s in specs}
+    return dict(zip(unique, labels(list(unique.values())), strict=True))
+
+
+def _pretrained(record: Record) -> bool:
+    return record.cell.backbone.get("weights") != "random"
+
+
+def _bare(record: Record) -> dict[str, Any]:
+    return {k: record.cell.backbone[k] for k in ("name", "source") if k in record.cell.backbone}
+
+
+def _trunk(record: Record) -> dict[str, Any]:
+    return {k: v for k, v in record.cell.backbone.items() if k not in HIDDEN}
+
+
+def _trunks(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
+    """Return, for each bare backbone, the variants of its weights that open a section of their own."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for record in records:
+        variants = found.setdefault(_key(_bare(record)), {})
+        if _pretrained(record):
+            variants.setdefault(_key(_trunk(record)), _trunk(record))
+    return {bare: list(variants.values()) for bare, variants in found.items()}
+
+
+def _homes(record: Record, trunks: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the backbones a record belongs to: one that starts at random stands beside each with weights."""
+    variants = trunks[_key(_bare(record))]
+    if len(variants) <= 1:
+        return [_bare(record)]
+    return [_trunk(record)] if _pretrained(record) else variants
+
+
+def _flatten(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, item in spec.items():
+        if isinstance(item, Mapping):
+            out.update(_flatten(item, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = item
+    return out
+
+
+def _key(item: Any) -> str:
+    return json.dumps(item, sort_keys=True, ensure_ascii=False, default=str)

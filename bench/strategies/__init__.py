@@ -1,0 +1,81 @@
+"""Strategies. A strategy says what is trained when, at which rate, and on which loss. One file each.
+
+To add one, write a frozen dataclass that derives from `Strategy` and put `@strategies.register` above it. A strategy is
+data for the one training loop: it never trains by itself and never sees the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from bench.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one set of trainable stages. The head is always trained.
+
+    unfrozen     how many of the backbone's last stages are trained: 0 the head alone, None all of them
+    share        the part of the recipe's epochs that this phase gets
+    lr           multiple of the recipe's learning rate
+    decay        each stage further from the head learns at `decay` times the rate of the one after it
+    standardize  the head sees features with the training set's mean 0 and deviation 1 (folded into it afterwards)
+    solve        gives the head in closed form from features [n, dim] and labels [n], instead of gradient steps
+    """
+
+    unfrozen: int | None = None
+    share: float = 1.0
+    lr: float = 1.0
+    decay: float = 1.0
+    standardize: bool = False
+    solve: Callable[[Tensor, Tensor, int], nn.Module] | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a loss is computed from, for one batch.
+
+    `logits` float [batch, classes], `labels` int64 [batch], `parents[role]` the logits of a parent cell on the very
+    views in the batch, float [batch, classes]; `label_smoothing` is the recipe's.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    parents: Mapping[str, Tensor]
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """The contract of a strategy, with the defaults that most share.
+
+    `start` is "pretrained" or "random"; weights are looked for only in the first case. `needs` names what the task
+    must provide. `version` goes up exactly when the strategy's numbers change.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    start: ClassVar[Literal["pretrained", "random"]] = "pretrained"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+    def parents(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return, for each role, what differs from this cell in the cell that must be trained first."""
+        return {}
+
+    def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
+        """Return the phases, given the backbone's stage names from input to output. Raises Skip with a reason."""
+        return (Phase(),)
+
+    def loss(self, step: Step) -> Tensor:
+        """Return the mean loss of a batch: cross-entropy with the labels."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(step.logits, step.labels, label_smoothing=step.label_smoothing)
+
+
+strategies: Registry[Strategy] = Registry("strategy", "bench.strategies")

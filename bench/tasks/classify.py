@@ -1,0 +1,81 @@
+"""Classification: learn from n labelled examples, be scored on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.cell import entropy
+from bench.errors import OptionError
+from bench.tasks import Problem, Round, Score, Selection, tasks
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@tasks.register
+@dataclass(frozen=True)
+class Classify:
+    """One round: a stratified, nested subset of "train" to learn from, "test" to be scored on.
+
+    test_size     examples of the test split that are scored, stratified; None for all of them
+    monitor_size  examples of the unused training pool that draw the learning curve; never selected on
+    """
+
+    name: ClassVar[str] = "classify"
+    version: ClassVar[int] = 1
+    provides: ClassVar[frozenset[str]] = frozenset({"labels"})
+    primary: ClassVar[str] = "accuracy"
+
+    test_size: int | None = None
+    monitor_size: int = 500
+
+    def __post_init__(self) -> None:
+        if self.test_size is not None and self.test_size < 1:
+            raise OptionError(f"test_size must be 1 or more, not {self.test_size}", ("test_size",))
+        if self.monitor_size < 0:
+            raise OptionError(f"monitor_size must be 0 or more, not {self.monitor_size}", ("monitor_size",))
+
+    def check(self, size: int, classes: int, counts: Mapping[str, int]) -> str | None:
+        if size > counts["train"]:
+            return f"size {size} is larger than the data: {counts['train']} training examples"
+        if size < classes:
+            return f"size {size} is smaller than the {classes} classes"
+        return None
+
+    def rounds(self, problem: Problem) -> Iterator[Round]:
+        import numpy as np
+
+        from bench.tasks._subset import nested_order
+
+        generator = np.random.default_rng(entropy("classify", "train", problem.seed))
+        order = nested_order(problem.labels["train"], generator)
+        chosen, rest = order[: problem.size], order[problem.size :]
+        validation = None
+        if problem.validation is not None:
+            held = min(max(round(problem.size * problem.validation), 1), problem.size - 1)
+            chosen, validation = chosen[: len(chosen) - held], chosen[len(chosen) - held :]
+        # The monitor pool is the same for every size: drawn from the far end of the order.
+        monitor = rest[::-1][: self.monitor_size]
+        test = nested_order(problem.labels["test"], np.random.default_rng(entropy("classify", "test")))
+        yield Round(
+            train=_select(problem, "train", chosen),
+            test=_select(problem, "test", np.sort(test[: self.test_size])),
+            classes=problem.classes,
+            validation=None if validation is None else _select(problem, "train", validation),
+            monitor=_select(problem, "train", monitor) if len(monitor) else None,
+        )
+
+    def score(self, logits: NDArray[np.float32], test: Round) -> Score:
+        from bench.measure.quality import quality
+
+        return quality(logits, test.test.labels, test.classes)
+
+    def summary(self, scores: Sequence[Score]) -> Score:
+        return scores[0]
+
+
+def _select(problem: Problem, split: str, index: NDArray[np.int64]) -> Selection:
+    return Selection(split, index, problem.labels[split][index])

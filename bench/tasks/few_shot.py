@@ -1,0 +1,87 @@
+"""Few-shot classification: many independent N-way K-shot episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.cell import entropy
+from bench.errors import OptionError, Skip
+from bench.tasks import Problem, Round, Score, Selection, tasks
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@tasks.register
+@dataclass(frozen=True)
+class FewShot:
+    """Learn `ways` classes from size / ways examples each, be scored on `queries` others of each class; repeat.
+
+    The size of a cell is the labelled examples of an episode: size 5 is 5-way 1-shot, size 25 is 5-way 5-shot. Classes
+    and examples are drawn anew for each of the `episodes`, support from "train" and queries from "test", the same for
+    every strategy. The score is the mean accuracy with a 95 % interval over episodes (Vinyals et al., 2016, arXiv
+    1606.04080; at least 600 episodes by custom).
+    """
+
+    name: ClassVar[str] = "few_shot"
+    version: ClassVar[int] = 1
+    provides: ClassVar[frozenset[str]] = frozenset({"labels"})
+    primary: ClassVar[str] = "accuracy"
+
+    ways: int = 5
+    queries: int = 15
+    episodes: int = 600
+
+    def __post_init__(self) -> None:
+        for name, least in (("ways", 2), ("queries", 1), ("episodes", 2)):
+            if getattr(self, name) < least:
+                raise OptionError(f"{name} must be {least} or more, not {getattr(self, name)}", (name,))
+
+    def check(self, size: int, classes: int, counts: Mapping[str, int]) -> str | None:
+        if self.ways > classes:
+            return f"{self.ways} ways need {self.ways} classes; the data have {classes}"
+        if size % self.ways:
+            return f"size {size} is not a multiple of the {self.ways} ways: it is ways x shots"
+        return None
+
+    def rounds(self, problem: Problem) -> Iterator[Round]:
+        import numpy as np
+
+        generator = np.random.default_rng(entropy("few_shot", problem.seed, problem.size))
+        pools = {
+            split: [np.flatnonzero(labels == c) for c in range(len(problem.classes))]
+            for split, labels in problem.labels.items()
+        }
+        for _ in range(self.episodes):
+            drawn = generator.choice(len(problem.classes), self.ways, replace=False)
+            shots = problem.size // self.ways
+            yield Round(
+                train=self._draw(generator, "train", [pools["train"][c] for c in drawn], shots),
+                test=self._draw(generator, "test", [pools["test"][c] for c in drawn], self.queries),
+                classes=tuple(problem.classes[c] for c in drawn),
+            )
+
+    def _draw(
+        self, generator: np.random.Generator, split: str, pools: Sequence[NDArray[np.int64]], count: int
+    ) -> Selection:
+        import numpy as np
+
+        if min(len(pool) for pool in pools) < count:
+            raise Skip(f"a class has fewer than {count} examples in the {split} split")
+        index = np.concatenate([generator.choice(pool, count, replace=False) for pool in pools])
+        return Selection(split, index, np.repeat(np.arange(self.ways), count).astype(np.int64))
+
+    def score(self, logits: NDArray[np.float32], test: Round) -> Score:
+        return Score({"accuracy": float((logits.argmax(axis=1) == test.test.labels).mean())}, {})
+
+    def summary(self, scores: Sequence[Score]) -> Score:
+        import numpy as np
+
+        accuracies = np.array([s.metrics["accuracy"] for s in scores], dtype=float)
+        half = 1.96 * accuracies.std(ddof=1) / sqrt(len(accuracies))
+        metrics = {"accuracy": float(accuracies.mean()), "accuracy_ci95": float(half)}
+        return Score({**metrics, "episodes": float(len(accuracies))}, {})

@@ -1,0 +1,88 @@
+"""Pictures: decoded and resized once into uint8 rows, normalised on the device as the last thing before the model."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.datasets import Dataset, Examples
+from bench.measure.clock import Clock
+from bench.training.rows import Rows
+
+if TYPE_CHECKING:
+    from bench.backbones._network import Inputs
+
+
+class Pictures:
+    """The pictures of a data set at one resolution, as uint8 rows [channels, height, width] by split and index."""
+
+    def __init__(self, dataset: Dataset, resolution: int, interpolation: str, artifacts: Path, clock: Clock) -> None:
+        self.dataset, self.resolution, self.interpolation = dataset, resolution, interpolation
+        self.artifacts, self.clock = artifacts, clock
+        self.digest = dataset.facts().digest
+        self._examples: dict[str, Examples] = {}
+        self._rows: dict[str, Rows] = {}
+
+    def examples(self, split: str) -> Examples:
+        """Return the examples of a split, not decoded."""
+        if split not in self._examples:
+            self._examples[split] = self.dataset.examples(split)
+        return self._examples[split]
+
+    def identity(self, split: str) -> dict[str, Any]:
+        """Return everything that can change a prepared pixel."""
+        return {
+            "dataset": self.digest,
+            "split": split,
+            "resolution": self.resolution,
+            "interpolation": self.interpolation,
+        }
+
+    def rows(self, split: str) -> Rows:
+        """Return the store of a split's prepared pixels."""
+        if split not in self._rows:
+            self._rows[split] = Rows(self.artifacts, "pixels", self.identity(split))
+        return self._rows[split]
+
+    def pixels(self, split: str, index: NDArray[np.int64]) -> Tensor:
+        """Return uint8 [n, channels, height, width], decoding what was never decoded before."""
+        rows = self.rows(split).get(index, lambda missing: self._decode(split, missing), self.clock, "prepare")
+        return torch.from_numpy(rows)
+
+    def save(self) -> None:
+        """Keep what was decoded."""
+        for rows in self._rows.values():
+            rows.save()
+
+    def _decode(self, split: str, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        examples = self.examples(split)
+        colour = examples.read(0).ndim == 3
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            pictures = pool.map(lambda i: self._resize(examples.read(int(i)), colour), index)
+            return np.stack(list(pictures))
+
+    def _resize(self, picture: NDArray[np.uint8], colour: bool) -> NDArray[np.uint8]:
+        """Scale the short edge to the resolution and cut the middle square out; uint8 [channels, height, width]."""
+        from PIL import Image
+
+        image = Image.fromarray(picture).convert("RGB" if colour else "L")
+        scale = self.resolution / min(image.size)
+        wide, high = (max(self.resolution, round(edge * scale)) for edge in image.size)
+        image = image.resize((wide, high), Image.Resampling[self.interpolation.upper()])
+        left, top = (wide - self.resolution) // 2, (high - self.resolution) // 2
+        square = np.asarray(image.crop((left, top, left + self.resolution, top + self.resolution)))
+        return np.ascontiguousarray(square.transpose(2, 0, 1)) if colour else square[None]
+
+
+def normalise(pixels: Tensor, inputs: Inputs) -> Tensor:
+    """Return float32 [batch, 3, height, width], channels last, of uint8 [batch, 1 or 3, height, width]."""
+    mean = torch.tensor(inputs.mean, device=pixels.device)[:, None, None] * 255
+    std = torch.tensor(inputs.std, device=pixels.device)[:, None, None] * 255
+    return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,96 @@
+"""Rows kept by key and content hash: prepared pixels, frozen-prefix activations, teacher logits.
+
+One folder holds one kind of row, named by everything that can change a value. Each chunk is a safetensors file with
+`keys` int64 [n], `rows` [n, ...] and the seconds that it took, written under a temporary name and renamed. A row is
+computed once, and its price is the mean over all rows so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.cell import canonical
+from bench.measure.clock import Clock
+
+Compute = Callable[[NDArray[np.int64]], NDArray[Any]]
+
+
+class Rows:
+    """Rows of one kind, in memory and on disk.
+
+    `spent_seconds` is what this object has computed, `price(n)` what n rows cost whoever computes them.
+    """
+
+    def __init__(self, folder: Path, kind: str, identity: Mapping[str, Any]) -> None:
+        self.kind = kind
+        self.id = hashlib.sha256(canonical([kind, identity])).hexdigest()[:16]
+        self.folder = folder / kind / self.id
+        self._identity = dict(identity)
+        self._keys = np.empty(0, np.int64)
+        self._rows: NDArray[Any] | None = None
+        self._seconds, self._count = 0.0, 0
+        self._fresh: list[tuple[NDArray[np.int64], NDArray[Any], float]] = []
+        self.spent_seconds = 0.0
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._load(path)
+
+    def get(self, keys: NDArray[np.int64], compute: Compute, clock: Clock, phase: str) -> NDArray[Any]:
+        """Return the rows of `keys` [n], computing those that are missing; their time goes to the clock's `phase`.
+
+        `compute` maps missing keys, sorted int64 [m], to rows [m, ...].
+        """
+        missing = np.setdiff1d(keys, self._keys)
+        if len(missing):
+            before = clock.elapsed(phase)
+            with clock.phase(phase):
+                rows = compute(missing)
+            seconds = clock.elapsed(phase) - before
+            self.spent_seconds += seconds
+            self._fresh.append((missing, rows, seconds))
+            self._add(missing, rows, seconds)
+        assert self._rows is not None
+        return self._rows[np.searchsorted(self._keys, keys)]
+
+    def price(self, count: int) -> float:
+        """Return the seconds that `count` rows cost, by the mean of all that were ever computed."""
+        return self._seconds / self._count * count if self._count else 0.0
+
+    def save(self) -> None:
+        """Write what was computed since the last save as one chunk."""
+        from safetensors.numpy import save_file
+
+        if not self._fresh:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        keys = np.concatenate([k for k, _, _ in self._fresh])
+        rows = np.concatenate([r for _, r, _ in self._fresh])
+        seconds = sum(s for _, _, s in self._fresh)
+        name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
+        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
+        notes = {"seconds": repr(seconds), "identity": json.dumps(self._identity, sort_keys=True)}
+        save_file({"keys": keys, "rows": np.ascontiguousarray(rows)}, temporary, metadata=notes)
+        temporary.replace(self.folder / f"{name}.safetensors")
+        self._fresh.clear()
+
+    def _load(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as chunk:  # type: ignore[no-untyped-call]
+            seconds = float(chunk.metadata()["seconds"])
+            self._add(chunk.get_tensor("keys"), chunk.get_tensor("rows"), seconds)
+
+    def _add(self, keys: NDArray[np.int64], rows: NDArray[Any], seconds: float) -> None:
+        self._seconds += seconds
+        self._count += len(keys)
+        all_keys = np.concatenate([self._keys, keys])
+        all_rows = rows if self._rows is None else np.concatenate([self._rows, rows])
+        self._keys, first = np.unique(all_keys, return_index=True)
+        self._rows = all_rows[first]
