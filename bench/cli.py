@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +17,12 @@ from bench.errors import BenchError, UsageError, did_you_mean, nearest
 if TYPE_CHECKING:
     from bench.plan import Plan
     from bench.record import Record
+    from bench.schedule import Status
     from bench.store import Store
 
 INTERRUPTED, NOT_ALL_OK = 130, 3
+DEVICES = ("auto", "cpu", "cuda")
+ENGINES = ("local",)
 
 app = typer.Typer(
     help="Which transfer-learning strategy, on your data, at your budget, and at what cost.",
@@ -44,6 +48,7 @@ def run(
     profile: Profile = None,
     only: Only = None,
     settings: Settings = None,
+    engine: Annotated[str, typer.Option(help="Where cells run: local.")] = "local",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
@@ -56,32 +61,34 @@ def run(
     from bench.engines.local import LocalEngine, resolve_device
     from bench.terminal import listener
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {device}: it is auto, cpu or cuda{did_you_mean(nearest(device, ('auto', 'cpu', 'cuda')))}")
+    _one_of("--device", device, DEVICES)
+    _one_of("--engine", engine, ENGINES)
     plan, store = _plan(suite, profile, only, settings, results)
-    missing = schedule.status(plan, store, force).missing
+    before = schedule.status(plan, store, force)
+    if not as_json:
+        _say_start(before)
     interrupted = False
-    if missing:
-        with store.lock(), LocalEngine(resolve_device(device)) as engine:
+    if before.missing:
+        with store.lock(), LocalEngine(resolve_device(device)) as local:
             store.write_suite(plan.suite.resolved())
-            with listener(quiet=as_json) as told:
+            with listener(plan.titles, quiet=as_json) as told:
                 try:
-                    schedule.run(plan, store, engine, told, force)
+                    schedule.run(plan, store, local, told, force)
                 except KeyboardInterrupt:
                     interrupted = True
-                    engine.pool.stop()
+                    local.stop()
+    left = schedule.status(plan, store).missing if interrupted else ()
     records = _records(plan, store)
     page = _report(plan, records, suite, profile, reports) if report and not interrupted else None
-    wrong = [r for r in records if r.status not in ("ok", "skipped")]
-    missing_now = len(plan.runnable) - sum(r.status != "skipped" for r in records)
+    ran = len(before.missing) - len(left)
     if as_json:
-        _print_json({"ran": len(missing), "records": [r.to_json() for r in records]})
+        _print_json({"ran": ran, "records": [r.to_json() for r in records]})
     else:
-        _say_end(len(missing), records, page)
+        _say_end(ran, records, page)
     if interrupted:
-        _note(f"interrupted; {max(missing_now, 0)} cells are still to run, and the next run goes on from here")
+        _note(f"interrupted: {len(left)} cells are still to run; the same command goes on from here")
         raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(NOT_ALL_OK if wrong else 0)
+    raise typer.Exit(NOT_ALL_OK if any(r.status not in ("ok", "skipped") for r in records) else 0)
 
 
 @app.command()
@@ -95,31 +102,49 @@ def plan(
 ) -> None:
     """Show every cell: cached, to run, or skipped and why."""
     from bench import schedule
-    from bench.plan import describe
     from bench.terminal import duration
 
     planned, store = _plan(suite, profile, only, settings, results)
     now = schedule.status(planned, store)
-    to_run = {e.cell.id for e in now.missing}
-    expected = schedule.estimate([e.cell for e in now.missing], now.records.values())
-    seconds = dict(zip((e.cell.id for e in now.missing), expected, strict=True))
-    rows = []
-    for entry in planned.entries:
-        state = "skipped" if entry.skip else "to run" if entry.cell.id in to_run else "cached"
-        rows.append({"cell_id": entry.cell.id, "state": state, "what": describe(entry.cell), "reason": entry.skip,
-                     "parent_only": entry.only_parent, "estimate_seconds": seconds.get(entry.cell.id)})  # fmt: skip
+    cells = [e.cell for e in now.missing]
+    expected = schedule.estimate(cells, now.records.values())
+    seconds = dict(zip((c.id for c in cells), expected, strict=True))
+    states = {
+        e.cell.id: "skipped" if e.skip else "to run" if e.cell.id in seconds else "cached" for e in planned.entries
+    }
     if as_json:
+        rows = [
+            {
+                "cell_id": e.cell.id,
+                "state": states[e.cell.id],
+                "role": e.role,
+                "reason": e.skip,
+                "estimate_seconds": seconds.get(e.cell.id),
+                "cell": e.cell.identity(),
+            }
+            for e in planned.entries
+        ]
         _print_json({"suite": planned.suite.suite, "cells": rows})
         return
-    for row in rows:
-        estimate = f"  about {duration(row['estimate_seconds'])}" if row["estimate_seconds"] is not None else ""
-        role = "  (teacher)" if row["parent_only"] else ""
-        print(f"{row['cell_id']}  {row['state']:<7}  {row['what']}{role}{estimate}{'  ' + row['reason'] if row['reason'] else ''}")
+    titles = planned.titles
+    for entry in planned.entries:
+        expects = seconds.get(entry.cell.id)
+        notes = [
+            f"({entry.role})" if entry.role else "",
+            "" if expects is None else f"about {duration(expects)}",
+            entry.skip,
+        ]
+        words = [entry.cell.id, f"{states[entry.cell.id]:<7}", titles[entry.cell.id], *(n for n in notes if n)]
+        print("  ".join(words))
+    counts = {s: sum(state == s for state in states.values()) for s in ("cached", "to run", "skipped")}
     whole = schedule.total(expected)
-    counts = {s: sum(r["state"] == s for r in rows) for s in ("cached", "to run", "skipped")}
-    left = ""
-    if now.missing:
-        left = f"; about {duration(whole)}" if whole is not None else "; no estimate: nothing like it has run here yet"
+    left = (
+        ""
+        if not cells
+        else "; no estimate: nothing like it has run yet"
+        if whole is None
+        else f"; about {duration(whole)}"
+    )
     print(", ".join(f"{n} {s}" for s, n in counts.items()) + left)
 
 
@@ -141,13 +166,17 @@ def report_command(
 
 
 @app.command()
-def why(cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.")], results: Results = Path("results")) -> None:
+def why(
+    cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.")], results: Results = Path("results")
+) -> None:
     """Say what a cell's id is made of, and which field sets it apart from the nearest stored one."""
     from bench.explain import differences, distance
 
     found, others = _find(cell, results)
     _print_json(found.cell.identity())
-    near = min((o for o in others if o.cell_id != found.cell_id), key=lambda o: distance(found.cell, o.cell), default=None)
+    near = min(
+        (o for o in others if o.cell_id != found.cell_id), key=lambda o: distance(found.cell, o.cell), default=None
+    )
     if near is not None:
         print(f"nearest stored cell: {near.cell_id}")
         for line in differences(found.cell, near.cell):
@@ -155,7 +184,9 @@ def why(cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.")
 
 
 @app.command()
-def show(cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.")], results: Results = Path("results")) -> None:
+def show(
+    cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.")], results: Results = Path("results")
+) -> None:
     """Show a record as JSON."""
     _print_json(_find(cell, results)[0].to_json())
 
@@ -169,8 +200,7 @@ def list_command(
     """Show what can be named, where it comes from, and what it needs."""
     from bench.catalogue import KINDS, rows
 
-    if kind not in KINDS:
-        raise UsageError(f"list {kind}: it is {', '.join(KINDS)}{did_you_mean(nearest(kind, KINDS))}")
+    _one_of("list", kind, KINDS)
     found = rows(kind, filter)
     if as_json:
         _print_json(found)
@@ -208,7 +238,9 @@ def doctor() -> None:
         print(f"{name:<22} {value}")
 
 
-def _plan(suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path) -> tuple[Plan, Store]:
+def _plan(
+    suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path
+) -> tuple[Plan, Store]:
     from bench.plan import expand
     from bench.store import Store
     from bench.suite import load
@@ -224,7 +256,9 @@ def _records(plan: Plan, store: Store) -> list[Record]:
     from bench.record import Record
 
     stored = store.read_all(e.cell.id for e in plan.runnable)
-    skipped = {e.cell.id: Record(e.cell.id, plan.suite.suite, e.cell, "skipped", e.skip) for e in plan.entries if e.skip}
+    skipped = {
+        e.cell.id: Record(e.cell.id, plan.suite.suite, e.cell, "skipped", e.skip) for e in plan.entries if e.skip
+    }
     every = stored | skipped
     return [every[e.cell.id] for e in plan.entries if e.cell.id in every]
 
@@ -248,11 +282,28 @@ def _find(cell: str, results: Path) -> tuple[Record, list[Record]]:
     return found[0], every
 
 
+def _say_start(now: Status) -> None:
+    """Say what is there already, and that records without their predictions are measured again."""
+    done = [r for r in now.records.values() if r.status == "ok"]
+    alone = {e.cell.id for e in now.missing} & {r.cell_id for r in done}
+    if alone:
+        print(
+            f"{len(alone)} records came without their predictions, from another machine: they are measured again here"
+        )
+    if len(done) > len(alone):
+        print(f"{len(done) - len(alone)} cells are done already")
+
+
 def _say_end(ran: int, records: list[Record], page: Path | None) -> None:
     counts = {s: sum(r.status == s for r in records) for s in sorted({r.status for r in records})}
     print(f"{ran} cells run; " + ", ".join(f"{n} {s}" for s, n in counts.items()))
     if page is not None:
         print(f"report: {page}")
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{option} {value}: it is {' or '.join(known)}{did_you_mean(nearest(value, known))}")
 
 
 def _print_json(value: Any) -> None:

@@ -171,4 +171,3 @@ class _Unfold:
         if type(node).__name__ == "TaggedScalar":
             raise self.document.error(trail, f"tags are not allowed: {node.tag.value}")
         raise self.document.error(trail, f"{str(node)!r} is read as a {type(node).__name__}; put it in quotes")
-

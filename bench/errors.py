@@ -74,5 +74,5 @@ def did_you_mean(close: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 
 
-class Skip(Exception):  # noqa: N818
+class Skip(Exception):
     """Not an error: this cell makes no sense here, and `str(skip)` is the reason that every table shows."""

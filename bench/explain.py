@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from bench.cell import Cell
-
-
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each leaf of plain JSON under its dotted path."""
-    if isinstance(value, Mapping):
-        for key in sorted(value):
-            yield from flat(value[key], f"{path}.{key}" if path else str(key))
-    else:
-        yield path, value
+from bench.naming import flat
 
 
 def differences(one: Cell, other: Cell) -> list[str]:

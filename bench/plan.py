@@ -17,6 +17,7 @@ from bench.cell import Cell, canonical
 from bench.datasets import Dataset, Facts, datasets
 from bench.document import Trail
 from bench.errors import BenchError, UnknownName, UsageError, did_you_mean, nearest
+from bench.naming import titles
 from bench.recipe import Recipe
 from bench.registry import Registry, build, identity_of, plain, runtime_of
 from bench.strategies import Strategy, strategies
@@ -29,10 +30,10 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """A planned cell. `only_parent` cells are there for another cell's sake; `skip` says why a cell is not run."""
+    """A planned cell. One that is there only for another cell's sake has a `role`; `skip` says why one is not run."""
 
     cell: Cell
-    only_parent: bool = False
+    role: str | None = None
     skip: str | None = None
 
 
@@ -50,9 +51,14 @@ class Plan:
         return tuple(e for e in self.entries if e.skip is None)
 
     @property
+    def titles(self) -> dict[str, str]:
+        """What each cell is called here, by id."""
+        return titles([e.cell for e in self.entries])
+
+    @property
     def parents(self) -> frozenset[str]:
         """Ids of the cells that are in the plan only as another cell's parent."""
-        return frozenset(e.cell.id for e in self.entries if e.only_parent)
+        return frozenset(e.cell.id for e in self.entries if e.role)
 
 
 def expand(suite: Suite, only: str | None = None) -> Plan:
@@ -71,19 +77,14 @@ def expand(suite: Suite, only: str | None = None) -> Plan:
             continue
         entry, parents = resolver.entry(point, ())
         known = entries.get(entry.cell.id)
-        if known is not None and not known.only_parent:
-            raise suite.error(("matrix",), f"two cells of the matrix are the same: {describe(entry.cell)}")
+        if known is not None and known.role is None:
+            raise suite.error(("matrix",), f"two cells of the matrix are the same: {_words(entry.cell)}")
         for parent in parents if entry.skip is None else ():
             entries.setdefault(parent.cell.id, parent)
-        entries[entry.cell.id] = entry if known is None else dataclasses.replace(known, only_parent=False)
+        entries[entry.cell.id] = entry if known is None else dataclasses.replace(known, role=None)
     if not entries:
         raise UsageError(f"--only {only}: no cell of the suite matches")
     return Plan(suite, resolver.task.primary, tuple(entries.values()))
-
-
-def describe(cell: Cell) -> str:
-    """Return the few words by which a person knows a cell."""
-    return f"{cell.strategy['name']} · {cell.backbone['name']} · {cell.dataset['name']} · n={cell.size} · seed {cell.seed}"
 
 
 def parse_only(text: str, suite: Suite) -> dict[str, list[Any]]:
@@ -105,6 +106,11 @@ def parse_only(text: str, suite: Suite) -> dict[str, list[Any]]:
     return wanted
 
 
+def _words(cell: Cell) -> str:
+    parts = (cell.strategy, cell.backbone, cell.dataset)
+    return " · ".join([*(part["name"] for part in parts), f"n={cell.size}", f"seed {cell.seed}"])
+
+
 def _label(value: Any) -> Any:
     return value["name"] if isinstance(value, Mapping) else value
 
@@ -120,7 +126,9 @@ def _points(suite: Suite) -> Iterator[Point]:
         length = max(len(v) for v in axes.values())
         for axis, values in axes.items():
             if len(values) not in (1, length):
-                raise suite.error(("matrix", axis), f"zip needs 1 or {length} values on every axis; {axis} has {len(values)}")
+                raise suite.error(
+                    ("matrix", axis), f"zip needs 1 or {length} values on every axis; {axis} has {len(values)}"
+                )
         picks = [{a: (i if len(v) > 1 else 0) for a, v in axes.items()} for i in range(length)]
     elif suite.span == "ablation":
         base = dict.fromkeys(axes, 0)
@@ -190,15 +198,17 @@ class _Resolver:
             spec = {k: {"name": v} if isinstance(v, str) else v for k, v in differs.items()}
             for key, value in spec.items():
                 if not isinstance(value, Mapping):
-                    raise self.suite.error((*trail, key), f"{key} must be a name or a mapping with a name, not {value!r}")
-            inherited = {k: trail for k in ("backbone", "strategy")} | {k: (*trail, k) for k in spec}
+                    raise self.suite.error(
+                        (*trail, key), f"{key} must be a name or a mapping with a name, not {value!r}"
+                    )
+            inherited = dict.fromkeys(("backbone", "strategy"), trail) | {k: (*trail, k) for k in spec}
             parent = {**point, **spec, "trail": {**point["trail"], **inherited}}
             itself = canonical([parent["strategy"], parent["backbone"]])
             named_again = "strategy" not in spec or spec["strategy"] == {"name": strategy.name}
             if itself == me or itself in children or named_again:
                 raise self.suite.error(trail, f"a {role} that names itself: give it another strategy")
             entry, before = self.entry(parent, (*children, me))
-            parents[role] = [*before, dataclasses.replace(entry, only_parent=True)]
+            parents[role] = [*before, dataclasses.replace(entry, role=role)]
         return parents
 
     def _plugin(self, registry: Registry[Any], spec: Mapping[str, Any], trail: Trail) -> Any:
@@ -260,11 +270,14 @@ class _Resolver:
         axes = self.suite.matrix.axes()
         for axis in when:
             if axis not in axes:
-                raise self.suite.error((*trail, axis), f"unknown axis {axis!r}{did_you_mean(nearest(axis, axes))}", key=True)
+                raise self.suite.error(
+                    (*trail, axis), f"unknown axis {axis!r}{did_you_mean(nearest(axis, axes))}", key=True
+                )
 
     def _recipe_of(self, point: Point) -> dict[str, Any]:
         """Return the recipe of a point: the suite's, then the overrides that match, then the `recipe.` axes."""
-        recipe, trail = dict(self.suite.recipe), ("recipe",)
+        recipe = dict(self.suite.recipe)
+        trail: Trail = ("recipe",)
         for i, override in enumerate(self.suite.overrides):
             if matches(override.when, point):
                 recipe, trail = _merge(recipe, override.set.recipe), ("overrides", i, "set", "recipe")

@@ -62,7 +62,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a learning curve, at the end of an epoch. Losses in nats, accuracies in [0, 1], `seconds` of training."""
+    """One point of a learning curve, at the end of an epoch: losses in nats, accuracies in [0, 1], training seconds."""
 
     epoch: float
     step: int

@@ -12,11 +12,13 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Mapping, Sequence
-from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import OptionError, UnknownName, did_you_mean, nearest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 P = TypeVar("P", bound=type)
@@ -36,7 +38,7 @@ class Registry(Generic[T]):
 
     def register(self, plugin: P) -> P:
         """Add a plugin class under its `name`; a class decorator."""
-        name = plugin.name
+        name: str = plugin.name  # type: ignore[attr-defined]
         known = self._plugins.get(name)
         if known is not None and known.__module__ != plugin.__module__:
             raise ValueError(f"two {self.kind} plugins are named {name!r}: {known.__module__}, {plugin.__module__}")
@@ -98,7 +100,8 @@ def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
         if required and key not in options:
             raise OptionError(f"{what} needs the option {key!r}")
     try:
-        return adapter(plugin).validate_json(json.dumps(dict(options)))  # type: ignore[no-any-return]
+        built: T = adapter(plugin).validate_json(json.dumps(dict(options)))
+        return built
     except ValidationError as error:
         first = error.errors()[0]
         path = tuple(p for p in first["loc"] if not (isinstance(p, str) and p not in options and p not in fields))
@@ -107,16 +110,20 @@ def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
 
 def strict(data: P) -> P:
     """Have a dataclass refuse unknown options and wrong types when it is built from what a user typed."""
-    data.__pydantic_config__ = {"extra": "forbid", "strict": True}
+    data.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
     return data
 
 
-@cache
-def adapter(plugin: type[Any]) -> Any:
-    """Return the pydantic adapter of a dataclass: it validates options and knows their JSON Schema."""
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def adapter(plugin: type[Any]) -> TypeAdapter[Any]:
+    """Return the pydantic adapter of a dataclass, made once: it validates options and knows their JSON Schema."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(plugin)
+    if plugin not in _ADAPTERS:
+        _ADAPTERS[plugin] = TypeAdapter(plugin)
+    return _ADAPTERS[plugin]
 
 
 _WORDS = {
@@ -154,9 +161,7 @@ def _short(value: Any) -> str:
 def identity_of(plugin: Any) -> dict[str, Any]:
     """Return what of a plugin can change a number: its name, version, and options that are not runtime options."""
     options = {
-        f.name: plain(getattr(plugin, f.name))
-        for f in dataclasses.fields(plugin)
-        if f.metadata.get("identity", True)
+        f.name: plain(getattr(plugin, f.name)) for f in dataclasses.fields(plugin) if f.metadata.get("identity", True)
     }
     return {"name": plugin.name, "version": plugin.version, **options}
 

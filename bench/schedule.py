@@ -40,22 +40,23 @@ class Status:
 
 
 def status(plan: Plan, store: Store, force: bool = False) -> Status:
-    """Compare a plan with the store. A cell is done when its record is ok or skipped; all else is run again.
+    """Compare a plan with the store.
 
-    A parent whose trained weights are gone is run again when a child still needs them.
+    A cell is done when its record says skipped, or ok with its predictions beside it: a record that came alone, from
+    another machine by git, is reported but measured again. A parent whose trained weights are gone is run again when a
+    child still needs them.
     """
     records = store.read_all(e.cell.id for e in plan.runnable)
-    done = {i for i, r in records.items() if r.status in ("ok", "skipped")} if not force else set()
+    done = set() if force else {i for i, r in records.items() if _is_done(r, store)}
     missing = [e for e in plan.runnable if e.cell.id not in done]
     wanted = {parent for e in missing for parent in e.cell.parents.values()}
-    lost = {i for i in wanted & done if not weights_path(store, i).exists()}
+    lost = {i for i in wanted & done if not store.weights(i).exists()}
     again = {e.cell.id for e in missing} | lost
     return Status(records, tuple(e for e in plan.runnable if e.cell.id in again))
 
 
-def weights_path(store: Store, cell_id: str) -> Any:
-    """Return the file in which a worker keeps the trained weights of a parent cell."""
-    return store.artifacts / "weights" / f"{cell_id}.safetensors"
+def _is_done(record: Record, store: Store) -> bool:
+    return record.status == "skipped" or (record.status == "ok" and store.predictions(record.cell_id).exists())
 
 
 def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: bool = False) -> dict[str, Record]:
@@ -95,10 +96,14 @@ def _run_one(
     job = {
         "suite": plan.suite.suite,
         "cell": cell.to_json(),
-        "parents": {role: parent.to_json() for role, parent in parents.items() if parent},
+        "parents": {
+            role: {"record": parent.to_json(), "weights": str(store.weights(parent.cell_id).absolute())}
+            for role, parent in parents.items()
+            if parent
+        },
         "artifacts": str(store.artifacts.absolute()),
-        "predictions": str(store.predictions.absolute()),
-        "keep_weights": keep_weights,
+        "predictions": str(store.predictions(cell.id).absolute()),
+        "weights": str(store.weights(cell.id).absolute()) if keep_weights else None,
     }
     points: list[dict[str, Any]] = []
 

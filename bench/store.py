@@ -1,7 +1,7 @@
 """Records and by-products on disk.
 
-`results/<suite>/<cell_id>.json` is a record, written to a temporary name, synced and renamed, so that none is ever half
-there. `results/<suite>/predictions/` and `results/artifacts/` hold what the device half keeps beside them.
+`results/<suite>/<cell_id>.json` is a record, never half there; `results/<suite>/predictions/<cell_id>.npz` are the test
+predictions that its metrics were computed from. `results/artifacts/` holds what cells share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
+from bench.files import replacing
 from bench.record import Record, dumps
 
 log = logging.getLogger("bench")
@@ -34,10 +35,13 @@ class Store:
         """The folder of artifacts, shared by all suites of this results folder."""
         return self.root / "artifacts"
 
-    @property
-    def predictions(self) -> Path:
-        """The folder of test predictions of this suite."""
-        return self.folder / "predictions"
+    def predictions(self, cell_id: str) -> Path:
+        """Return the file of a cell's test predictions: logits, labels, example ids."""
+        return self.folder / "predictions" / f"{cell_id}.npz"
+
+    def weights(self, cell_id: str) -> Path:
+        """Return the file of a parent cell's trained weights."""
+        return self.artifacts / "weights" / f"{cell_id}.safetensors"
 
     def check(self) -> None:
         """Raise StoreError, before anything runs, when records could not be read or written here."""
@@ -109,15 +113,9 @@ class Store:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, sync it, and rename it into place. Raises StoreError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file whole or not at all. Raises StoreError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"{path}: cannot be written: {error.strerror}") from None

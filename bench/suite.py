@@ -124,7 +124,7 @@ def load(path: Path | str, profile: str | None = None, settings: Sequence[str] =
     except ValidationError as error:
         raise _explain(document, error) from None
     suite._document = document
-    for axis in (suite.matrix.model_extra or {}):
+    for axis in suite.matrix.model_extra or {}:
         _check_extra_axis(suite, axis)
     return suite
 
@@ -153,12 +153,19 @@ def _explain(document: Document, error: ValidationError) -> SuiteError:
     return document.error(trail, plain_message(first))
 
 
+_NESTED: dict[str, type[BaseModel]] = {
+    "matrix": Matrix,
+    "overrides": Override,
+    "exclude": Exclusion,
+    "set": Assignment,
+}
+
+
 def _fields_at(trail: Trail) -> list[str]:
     """Return the keys that the model has at a trail."""
     model: type[BaseModel] = Suite
     for key in trail:
-        nested = {"matrix": Matrix, "overrides": Override, "exclude": Exclusion, "set": Assignment}
-        model = nested.get(str(key), model)
+        model = _NESTED.get(str(key), model)
     return list(model.model_fields)
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench.cell import Cell
-from bench.plan import describe
 from bench.record import Record
 from bench.schedule import Listener
 
@@ -32,7 +31,8 @@ class Silent:
 class Lines(Silent):
     """One plain line a cell, for logs and pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, titles: Mapping[str, str]) -> None:
+        self.titles = titles
         self.place, self.since = "", 0.0
 
     def started(self, cell: Cell, number: int, count: int, remaining_seconds: float | None) -> None:
@@ -41,14 +41,14 @@ class Lines(Silent):
 
     def ended(self, record: Record) -> None:
         """Say how a cell ended."""
-        print(f"{self.place} {outcome(record, time.monotonic() - self.since)}", flush=True)
+        print(f"{self.place} {outcome(record, self.titles[record.cell_id], time.monotonic() - self.since)}", flush=True)
 
 
 class Live(Silent):
     """A progress bar with the time that is left and the current cell's curve."""
 
-    def __init__(self, progress: Any, task: Any) -> None:
-        self.progress, self.task = progress, task
+    def __init__(self, titles: Mapping[str, str], progress: Any, task: Any) -> None:
+        self.titles, self.progress, self.task = titles, progress, task
         self.curve: list[float] = []
         self.since = 0.0
 
@@ -56,7 +56,8 @@ class Live(Silent):
         """Show the cell that runs."""
         self.curve, self.since = [], time.monotonic()
         left = "" if remaining_seconds is None else f"about {duration(remaining_seconds)} left"
-        self.progress.update(self.task, total=count, completed=number - 1, cell=describe(cell), left=left, curve="")
+        title = self.titles[cell.id]
+        self.progress.update(self.task, total=count, completed=number - 1, cell=title, left=left, curve="")
 
     def point(self, cell: Cell, point: Mapping[str, Any]) -> None:
         """Draw the curve so far."""
@@ -66,28 +67,29 @@ class Live(Silent):
 
     def ended(self, record: Record) -> None:
         """Say how a cell ended, above the bar."""
-        self.progress.console.print(outcome(record, time.monotonic() - self.since), highlight=False, markup=False)
+        line = outcome(record, self.titles[record.cell_id], time.monotonic() - self.since)
+        self.progress.console.print(line, highlight=False, markup=False)
         self.progress.update(self.task, advance=1)
 
 
 @contextmanager
-def listener(quiet: bool = False) -> Iterator[Listener]:
+def listener(titles: Mapping[str, str], quiet: bool = False) -> Iterator[Listener]:
     """Give the listener that fits where the output goes."""
     if quiet:
         yield Silent()
     elif not sys.stdout.isatty():
-        yield Lines()
+        yield Lines(titles)
     else:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         text = [TextColumn("{task.fields[left]}"), TextColumn("{task.fields[cell]}  {task.fields[curve]}")]
         with Progress(BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn(), *text) as progress:
-            yield Live(progress, progress.add_task("", total=1, cell="starting", left="", curve=""))
+            yield Live(titles, progress, progress.add_task("", total=1, cell="starting", left="", curve=""))
 
 
-def outcome(record: Record, seconds: float) -> str:
+def outcome(record: Record, title: str, seconds: float) -> str:
     """Return one line on how a cell ended."""
-    what = f"{describe(record.cell)}  {duration(seconds)}"
+    what = f"{title}  {duration(seconds)}"
     if record.status != "ok":
         return f"{record.status:>8}  {what}  {record.reason}"
     shown = ", ".join(f"{k} {v:.3f}" for k, v in list(record.metrics.items())[:1] if v is not None)

@@ -40,9 +40,7 @@ ENVIRONMENT = {
     "git_commit": "4156e7d",
     "git_dirty": False,
 }
-SUMMARY = "\n".join(
-    ["Layer            Output Shape     Param #", "=" * 42, "Conv2d           [1, 32, 32, 32]  864"]
-)
+SUMMARY = "\n".join(["Layer            Output Shape     Param #", "=" * 42, "Conv2d           [1, 32, 32, 32]  864"])
 
 
 def cell(
@@ -111,9 +109,7 @@ def record(of: Cell, accuracy: float, train: float = 5.0, **other: Any) -> Recor
         "metrics": metrics,
         "curve": curve,
         "seconds": Seconds(prepare, setup, train, 3.1, 2.0, shared, parents, train + setup, standalone),
-        "cost": Cost(
-            3_383_818, trained, 31_500_000, 63_000_000, 2_000_000_000 * of.size, 912_000_000, 13_600_000
-        ),
+        "cost": Cost(3_383_818, trained, 31_500_000, 63_000_000, 2_000_000_000 * of.size, 912_000_000, 13_600_000),
         "latency": latency,
         "environment": ENVIRONMENT,
         "details": {"architecture": {"summary": SUMMARY}},

@@ -21,9 +21,7 @@ from bench.report.board import boards, crossings
 from bench.report.page import Page
 from bench.report.study import labels, sections
 
-HOSTILE = (
-    "<img src=x onerror=alert(1)> | \"quoted\" 'single' `code` **bold** https://example.org \u202eRTL 🙂 $x_"
-)
+HOSTILE = "<img src=x onerror=alert(1)> | \"quoted\" 'single' `code` **bold** https://example.org \u202eRTL 🙂 $x_"
 
 
 @cache
@@ -103,21 +101,15 @@ def test_the_same_study_gives_the_same_bytes(folder, tmp_path):
 
 
 def test_the_report_imports_no_torch_and_draws_nothing_before_it_is_asked():
-    code = (
-        "import sys, bench.report; print([m for m in ('torch', 'matplotlib', 'pandas') if m in sys.modules])"
-    )
+    code = "import sys, bench.report; print([m for m in ('torch', 'matplotlib', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_winner_at_each_size_is_named_with_its_mean_spread_and_price():
     said = answer_of(homework())
-    assert (
-        "feature_extract has the best mean at n = 100, full_finetune at n = 500, distill at n = 2000." in said
-    )
-    assert re.search(
-        r"n = 100: feature_extract, accuracy 0\.68\d ± 0\.00\d \(3 seeds\) in 1\.1 s; then partial", said
-    )
+    assert "feature_extract has the best mean at n = 100, full_finetune at n = 500, distill at n = 2000." in said
+    assert re.search(r"n = 100: feature_extract, accuracy 0\.68\d ± 0\.00\d \(3 seeds\) in 1\.1 s; then partial", said)
     assert re.search(
         r"distill, accuracy [\d.]+ ± [\d.]+ \(3 seeds\) in 5\.6 min \(2\.3 min without its teacher\)", said
     )
@@ -125,9 +117,7 @@ def test_the_winner_at_each_size_is_named_with_its_mean_spread_and_price():
 
 def test_the_crossing_of_the_winners_is_named_with_its_size():
     said = answer_of(homework())
-    found = re.search(
-        r"feature_extract leads up to n = 100, full_finetune from n = 500; .* near n ≈ (\d+)\.", said
-    )
+    found = re.search(r"feature_extract leads up to n = 100, full_finetune from n = 500; .* near n ≈ (\d+)\.", said)
     assert found
     assert 200 < int(found[1]) < 320
 
@@ -202,9 +192,7 @@ def test_a_failed_cell_is_shown_counted_and_explained():
 
 
 def test_skipped_cells_say_so_where_their_number_would_be():
-    made = swap(
-        homework(), is_cell("distill", 100), lambda r: failed(r.cell, "skipped", "a teacher of 100 labels")
-    )
+    made = swap(homework(), is_cell("distill", 100), lambda r: failed(r.cell, "skipped", "a teacher of 100 labels"))
     table = table_of(made, "results")
     assert row_of(table, "distill")[0] == "skipped [1]"
     assert table.notes == ("skipped: a teacher of 100 labels",)
@@ -220,9 +208,7 @@ def test_a_study_in_which_everything_failed_is_still_a_report(tmp_path):
 
 
 def test_all_ok_is_said():
-    assert "All 54 cells ended ok." in [
-        text_of(b.words) for b in homework_page().blocks if b.kind == "paragraph"
-    ]
+    assert "All 54 cells ended ok." in [text_of(b.words) for b in homework_page().blocks if b.kind == "paragraph"]
 
 
 def test_teachers_are_rows_of_their_own_and_never_win():
@@ -230,8 +216,7 @@ def test_teachers_are_rows_of_their_own_and_never_win():
     label = "teacher: full_finetune on tf_efficientnet_lite2"
     assert table.rows[-1][0].text == label
     teacher, distill, full = (
-        float(row_of(table, name)[2].removeprefix("≈ ").split()[0])
-        for name in (label, "distill", "full_finetune")
+        float(row_of(table, name)[2].removeprefix("≈ ").split()[0]) for name in (label, "distill", "full_finetune")
     )
     assert teacher > max(distill, full), "the teacher is better here, or the test says nothing"
     assert label not in answer_of(homework())
@@ -348,20 +333,14 @@ def hostile(tmp_path_factory):
         for size in (100, 500)
     ]
     records.append(failed(cell("plain", 500, 9, backbone=HOSTILE, dataset=HOSTILE), "failed", HOSTILE))
-    write(
-        study(records, suite={"suite": HOSTILE, "question": HOSTILE, "task": HOSTILE}, command=HOSTILE), out
-    )
+    write(study(records, suite={"suite": HOSTILE, "question": HOSTILE, "task": HOSTILE}, command=HOSTILE), out)
     return out
 
 
 def test_hostile_text_is_shown_as_text_in_html(hostile):
     seen = Tags((hostile / "index.html").read_text(encoding="utf-8"))
-    assert not [
-        attrs for tag, attrs in seen.tags if tag == "script" or any(a.startswith("on") for a in attrs)
-    ]
-    assert all(
-        attrs["src"].startswith("data:image/svg+xml;base64,") for tag, attrs in seen.tags if tag == "img"
-    )
+    assert not [attrs for tag, attrs in seen.tags if tag == "script" or any(a.startswith("on") for a in attrs)]
+    assert all(attrs["src"].startswith("data:image/svg+xml;base64,") for tag, attrs in seen.tags if tag == "img")
     assert HOSTILE in seen.text
 
 
@@ -386,9 +365,7 @@ def test_a_pipe_in_a_name_makes_no_new_column(hostile):
 def test_html_asks_the_network_for_nothing_and_every_picture_has_a_text(folder):
     text = (folder / "index.html").read_text(encoding="utf-8")
     seen = Tags(text)
-    links = [
-        v for _, attrs in seen.tags for k, v in attrs.items() if k in ("src", "href", "srcset", "action")
-    ]
+    links = [v for _, attrs in seen.tags for k, v in attrs.items() if k in ("src", "href", "srcset", "action")]
     assert all(link.startswith(("#", "data:")) for link in links)
     assert "url(" not in text
     assert "@import" not in text

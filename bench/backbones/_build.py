@@ -21,7 +21,7 @@ from bench.measure.flops import Uncountable, count_macs
 def seeded(seed: int, part: str) -> Iterator[None]:
     """Draw from `seed` for one part of a model ("trunk", "head"), and leave the global generators as they were."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(entropy(seed, part))
+        torch.default_generator.manual_seed(entropy(seed, part))
         yield
 
 

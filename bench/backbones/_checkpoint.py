@@ -32,15 +32,12 @@ def read(path: Path) -> State:
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    if (
-        not isinstance(loaded, Mapping)
-        or not all(isinstance(v, Tensor) for v in loaded.values())
-        or not loaded
-    ):
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()) or not loaded:
         raise WeightsError(f"{path}: holds no state dict (names and tensors)")
     if all(name.startswith("module.") for name in loaded):
         loaded = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
-    return loaded
+    state: State = loaded
+    return state
 
 
 def _read(path: Path) -> Any:
@@ -55,10 +52,12 @@ def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def load_trunk(model: nn.Module, state: State, head_path: str, where: object, name: str) -> None:
+def load_trunk(model: nn.Module, state: State, head_path: str | None, where: object, name: str) -> None:
     """Load everything but the head, which is made anew for each cell. Raises WeightsError unless all else fits."""
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith(f"{head_path}.")}
-    given = {k: v for k, v in state.items() if not k.startswith(f"{head_path}.")}
+    own, given = (
+        {k: v for k, v in tensors.items() if head_path is None or not k.startswith(f"{head_path}.")}
+        for tensors in (model.state_dict(), state)
+    )
     # Checkpoints from before PyTorch 0.4.1 do not count batches, and evaluation does not need the count.
     missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
     unexpected = [k for k in given if k not in own]

@@ -44,9 +44,7 @@ def local(weights: str, model: str) -> Path:
     """Return the path that an option `weights` names. Raises WeightsError when there is no such file."""
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise WeightsError(
-            f"weights of backbone {model!r}: no file {weights!r}; give a path, 'pretrained' or 'random'"
-        )
+        raise WeightsError(f"weights of backbone {model!r}: no file {weights!r}; give a path, 'pretrained' or 'random'")
     return path
 
 

@@ -214,9 +214,7 @@ def _tv_vit(model: Any) -> Layout:
     stages = (
         Stage("embed", partial(_tv_vit_embed, model), (model.conv_proj, model.encoder.dropout), held),
         *(chain(f"layers.{i}", layer) for i, layer in enumerate(first)),
-        Stage(
-            f"layers.{len(first)}", partial(_tv_vit_end, model), (last, model.encoder.ln, *model.heads[:-1])
-        ),
+        Stage(f"layers.{len(first)}", partial(_tv_vit_end, model), (last, model.encoder.ln, *model.heads[:-1])),
     )
     return Layout(stages, "heads.head")
 
@@ -252,11 +250,12 @@ def _linear(model: nn.Module, head_path: str) -> nn.Module:
     """Return the head, a 1x1 convolution turned into the linear layer with the same weights."""
     head = model.get_submodule(head_path)
     if isinstance(head, nn.Conv2d) and head.kernel_size == (1, 1) and head.groups == 1:
-        weight, bias = head.weight, head.bias
-        head = _LinearOnPixel(head.in_channels, head.out_channels, bias is not None, weight.device)
-        head.weight = nn.Parameter(weight.detach().flatten(1))
-        head.bias = bias
-        model.set_submodule(head_path, head)
+        linear = _LinearOnPixel(head.in_channels, head.out_channels, head.bias is not None, head.weight.device)
+        linear.weight = nn.Parameter(head.weight.detach().flatten(1))
+        if head.bias is not None:
+            linear.bias = nn.Parameter(head.bias.detach())
+        model.set_submodule(head_path, linear)
+        return linear
     return head
 
 
@@ -291,7 +290,7 @@ def _outside(model: nn.Module, paths: set[str]) -> tuple[list[nn.Module], list[n
     return modules, parameters
 
 
-class _Reached(Exception):  # noqa: N818
+class _Reached(Exception):
     """Ends a forward pass where its features are had."""
 
     def __init__(self, features: Tensor) -> None:

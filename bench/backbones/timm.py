@@ -28,9 +28,9 @@ _TAGGED = re.compile(r"""["']((\w+)\.\w+)["']\s*:""")
 class Timm:
     """A timm model: "resnet50", or "resnet50.a1_in1k" for one set of weights of it.
 
-    `weights` is "random", the path of a checkpoint with timm's tensor names (safetensors, or a torch file without code),
-    or "pretrained": from the installed weight package where there is one, so that a cell's identity does not hang on the
-    network, else from the hub.
+    `weights` is "random", the path of a checkpoint with timm's tensor names (safetensors, or a torch file without
+    code), or "pretrained": from the installed weight package where there is one, so that a cell's identity does not
+    hang on the network, else from the hub.
     """
 
     name: ClassVar[str] = "timm"
@@ -58,7 +58,7 @@ class Timm:
         with seeded(seed, "trunk"):
             model = self._pretrained() if pretrained and self.weights != "random" else _create(self.model)
         with seeded(seed, "head"):
-            model.reset_classifier(classes)
+            model.reset_classifier(classes)  # type: ignore[operator]
         return network(model, _inputs(model), _head_path(model))
 
     def facts(self) -> BackboneFacts:
@@ -91,7 +91,7 @@ class Timm:
         path = self._file()
         if path is None:
             return _from_hub(self.model)
-        model = _create(self.model)
+        model: nn.Module = _create(self.model)
         state = _checkpoint.read(path)
         if self.weights == "pretrained":
             state = _checkpoint.in_order(model, state, path, self.model)
@@ -136,7 +136,7 @@ def _head_path(model: Any) -> str | None:
 
 
 def _inputs(model: Any) -> Any:
-    from timm.data import resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
 
     from bench.backbones._network import Inputs
 
@@ -162,9 +162,7 @@ def _from_hub(name: str) -> nn.Module:
         overlay = {"file": str(cached)} if cached else None
         model: nn.Module = _create(name, pretrained=True, pretrained_cfg_overlay=overlay)
     except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"cannot fetch the weights of {name!r} ({first_line(error)}); {_other_ways(name)}"
-        ) from None
+        raise WeightsError(f"cannot fetch the weights of {name!r} ({first_line(error)}); {_other_ways(name)}") from None
     return model
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Toy:
     """`toy_cnn`: three stages with BatchNorm, 6,000 parameters, 16 pixels.
 
-    Its "pretrained" weights are drawn from a fixed seed. They know nothing of pictures; they are there so that tests can
-    tell pretrained from random without a download. No result on it means anything.
+    Its "pretrained" weights are drawn from a fixed seed. They know nothing of pictures; they are there so that tests
+    can tell pretrained from random without a download. No result on it means anything.
     """
 
     name: ClassVar[str] = "toy"

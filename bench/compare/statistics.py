@@ -110,9 +110,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def compare_all(
-    groups: Mapping[str, Mapping[int, float]], alpha: float = ALPHA
-) -> dict[tuple[str, str], Comparison]:
+def compare_all(groups: Mapping[str, Mapping[int, float]], alpha: float = ALPHA) -> dict[tuple[str, str], Comparison]:
     """Compare every pair of groups, both ways round, as one family.
 
     `groups` maps a name to its values by seed; higher is better. The family is *all* pairs, although a reader
@@ -121,9 +119,7 @@ def compare_all(
     """
     pairs = list(combinations(groups, 2))
     found = {pair: paired(groups[pair[0]], groups[pair[1]]) for pair in pairs}
-    tested = [
-        (pair, d.p) for pair, d in found.items() if d is not None and d.p is not None and d.n >= MIN_SEEDS
-    ]
+    tested = [(pair, d.p) for pair, d in found.items() if d is not None and d.p is not None and d.n >= MIN_SEEDS]
     adjusted = dict(zip((pair for pair, _ in tested), holm([p for _, p in tested]), strict=True))
     result: dict[tuple[str, str], Comparison] = {}
     for pair in pairs:

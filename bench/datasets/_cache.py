@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from bench.errors import DataError
+from bench.files import replacing
 
 
 def cache_dir() -> Path:
@@ -23,15 +23,8 @@ def cache_dir() -> Path:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that others see whole or not at all. Raises DataError when it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def stratified(
-    labels: NDArray[np.int64], names: Sequence[str], test_share: float
-) -> dict[str, NDArray[np.int64]]:
+def stratified(labels: NDArray[np.int64], names: Sequence[str], test_share: float) -> dict[str, NDArray[np.int64]]:
     """Split each class into "train" and "test"; return the sorted positions of each.
 
     Within a class, the examples with the lowest hashes of their names are for test, so the split does not depend on

@@ -82,9 +82,7 @@ class FashionMnist:
 
         pictures_file, labels_file = FILES[split]
         shape = (COUNTS[split], EDGE_PX, EDGE_PX)
-        pictures: NDArray[np.uint8] = np.frombuffer(self._read(pictures_file), np.uint8, offset=16).reshape(
-            shape
-        )
+        pictures: NDArray[np.uint8] = np.frombuffer(self._read(pictures_file), np.uint8, offset=16).reshape(shape)
         labels = np.frombuffer(self._read(labels_file), np.uint8, offset=8).astype(np.int64)
         return Examples([f"{split}/{i}" for i in range(len(labels))], labels, lambda i: pictures[i].copy())
 
@@ -94,9 +92,7 @@ class FashionMnist:
             self.fetch()
             content = load(_folder(), name, CHECKSUMS)
         if content is None:
-            raise DataError(
-                f"{self.name}: {_folder() / name} changes while it is used; remove it and try again"
-            )
+            raise DataError(f"{self.name}: {_folder() / name} changes while it is used; remove it and try again")
         return content
 
 

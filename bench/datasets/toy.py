@@ -75,4 +75,5 @@ def draw(angle: float, seed: int) -> NDArray[np.uint8]:
     across = -np.sin(angle) * x + np.cos(angle) * y - rng.normal(0, 0.7)
     bar = np.exp(-((across / 1.5) ** 2))
     picture = 150 * bar[..., None] * rng.uniform(0.7, 1.0, 3) + rng.normal(60, 20, (EDGE_PX, EDGE_PX, 3))
-    return picture.clip(0, 255).astype(np.uint8)
+    drawn: NDArray[np.uint8] = picture.clip(0, 255).astype(np.uint8)
+    return drawn

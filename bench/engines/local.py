@@ -14,11 +14,12 @@ import shutil
 import signal
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 POLL_SECONDS = 0.2
 
@@ -45,10 +46,19 @@ class LocalEngine:
         )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.pool.stop() if kind else self.pool.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.pool.close()
+        else:
+            self.stop()
         self.pool.join()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Kill the worker and forget what it was doing."""
+        self.pool.stop()
 
     def run(
         self, job: Mapping[str, Any], deadline_seconds: float | None, watch: Callable[[dict[str, Any]], None]
@@ -61,19 +71,29 @@ class LocalEngine:
         future = self.pool.schedule(_run_job, args=[{**job, "progress": str(progress), "device": self.device}],
                                     timeout=deadline_seconds)  # fmt: skip
         with progress.open(encoding="utf-8") as lines:
-            while True:
-                try:
-                    result: dict[str, Any] = future.result(timeout=POLL_SECONDS)
-                except FutureTimeout:
-                    if future.done():
-                        return {"status": "timeout", "reason": f"passed its deadline of {deadline_seconds:g} s"}
-                    for line in lines:
-                        if line.endswith("\n"):
-                            watch(json.loads(line))
-                    continue
-                except ProcessExpired as death:
-                    return {"status": "failed", "reason": _cause(death.exitcode)}
-                return result
+            while not future.done():
+                wait([future], timeout=POLL_SECONDS)
+                for point in _points(lines):
+                    watch(point)
+        progress.unlink()
+        try:
+            result: dict[str, Any] = future.result()
+        except FutureTimeout:
+            return {"status": "timeout", "reason": f"passed its deadline of {deadline_seconds:g} s"}
+        except ProcessExpired as death:
+            return {"status": "failed", "reason": _cause(death.exitcode)}
+        return result
+
+
+def _points(lines: TextIO) -> Iterator[dict[str, Any]]:
+    """Yield the points written since the last look; half a line waits for its end."""
+    while True:
+        place = lines.tell()
+        line = lines.readline()
+        if not line.endswith("\n"):
+            lines.seek(place)
+            return
+        yield json.loads(line)
 
 
 def _cause(exit_code: int | None) -> str:

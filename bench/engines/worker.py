@@ -7,7 +7,6 @@ learns it, what it cost. Whatever goes wrong in a cell becomes the status of its
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from bench.backbones._network import Network
 from bench.cell import Cell
 from bench.datasets import datasets
 from bench.errors import BenchError, Skip
+from bench.files import replacing
 from bench.measure.architecture import Architecture, architecture_of
 from bench.measure.clock import Clock
 from bench.measure.cost import cost_of
@@ -45,8 +45,9 @@ from bench.training.views import Views
 class Job:
     """What an engine sends for one cell: plain JSON.
 
-    `parents` maps a role to the record of the cell that plays it. `keep_weights` asks for the trained weights, because
-    another cell learns from this one. `progress` is the file to which curve points are appended as JSON lines.
+    `parents` maps a role to the cell that plays it: `{"record": ..., "weights": PATH}`. `predictions` is the file for
+    the test predictions, `weights` the one for the trained weights when another cell learns from this one, `progress`
+    the one to which curve points are appended as JSON lines, and `artifacts` the folder that cells share.
     """
 
     suite: str
@@ -54,14 +55,9 @@ class Job:
     parents: Mapping[str, Mapping[str, Any]]
     artifacts: str
     predictions: str
+    weights: str | None
     progress: str
     device: str
-    keep_weights: bool
-
-
-def weights_path(artifacts: Path, cell_id: str) -> Path:
-    """Return the file of a cell's trained weights."""
-    return artifacts / "weights" / f"{cell_id}.safetensors"
 
 
 def run(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,16 +127,19 @@ class _Session:
         learner.cache.save()
         learner.cache.pictures.save()
         self._keep_predictions(learner, kept, logits)
-        if self.job.keep_weights:
-            self._keep_weights(learner.network)
+        if self.job.weights:
+            self._keep_weights(learner.network, Path(self.job.weights))
         with self.clock.phase("measure"):
             architecture = self._architecture(learner.network)
-            parent_flops = [parent["cost"]["flops_train"] for parent in self.job.parents.values()]
+            parent_flops = [parent["record"]["cost"]["flops_train"] for parent in self.job.parents.values()]
             cost = cost_of(learner, parent_flops, peak)
         reasons = dict(summary.reasons)
         if peak is None:
             reasons["cost.peak_memory_bytes"] = "this system does not let a process reset its peak"
-        details = {"architecture": architecture.summary, "stages": [s.name for s in learner.network.stages]}
+        details: dict[str, Any] = {
+            "architecture": {"summary": architecture.summary, "macs_by_fvcore": architecture.macs_by_fvcore},
+            "stages": [stage.name for stage in learner.network.stages],
+        }
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
         return replace(
@@ -171,7 +170,7 @@ class _Session:
         rounds = list(task.rounds(Problem(labels, classes, cell.size, cell.seed, held)))
         with self.clock.phase("setup"):
             network = self._network(cell, len(rounds[0].classes), self.pretrained)
-            network = _at(network, dataset.resolution).to(self.device, memory_format=torch.channels_last)
+            network = _at(network, dataset.resolution, self.device)
         inputs = network.inputs
         pictures = Pictures(dataset, inputs.resolution, inputs.interpolation, self.artifacts, self.clock)
         generator = torch.Generator().manual_seed(cell.entropy("order"))
@@ -199,14 +198,14 @@ class _Session:
         return backbone if self.pretrained else {**backbone, "drawn_for": self.cell.id}
 
     def _parent(self, role: str, classes: int, resolution: int) -> Parent:
-        parent = Cell.from_json(self.job.parents[role]["cell"])
+        parent = Cell.from_json(self.job.parents[role]["record"]["cell"])
 
         def network() -> Network:
             from safetensors.torch import load_file
 
-            built = _at(self._network(parent, classes, pretrained=False), resolution)
-            built.model.load_state_dict(load_file(weights_path(self.artifacts, parent.id)))
-            return built.to(self.device, memory_format=torch.channels_last).eval()
+            built = self._network(parent, classes, pretrained=False)
+            built.model.load_state_dict(load_file(self.job.parents[role]["weights"]))
+            return _at(built, resolution, self.device).eval()
 
         return Parent(parent.id, network)
 
@@ -219,7 +218,7 @@ class _Session:
             learner.cache.rows(forward, split, _views_key(learner)).price(examples * views)
             for forward, split, examples, views in learner.used
         )
-        parents = sum(p["seconds"]["standalone"] or 0.0 for p in self.job.parents.values())
+        parents = sum(p["record"]["seconds"]["standalone"] or 0.0 for p in self.job.parents.values())
         shared = passes + parents
         setup, train = spent["setup"], spent["train"]
         return Seconds(
@@ -235,7 +234,7 @@ class _Session:
         )
 
     def _artifacts_used(self, learner: Learner) -> list[dict[str, Any]]:
-        used = []
+        used: list[dict[str, Any]] = []
         for forward, split, examples, views in learner.used:
             rows = learner.cache.rows(forward, split, _views_key(learner))
             entry = {"kind": rows.kind, "id": rows.id, "seconds": rows.price(examples * views)}
@@ -248,10 +247,7 @@ class _Session:
 
     def _keep_predictions(self, learner: Learner, rounds: list[Round], logits: list[NDArray[np.float32]]) -> None:
         """Keep test logits, labels and example numbers beside the record, as npz without objects."""
-        folder = Path(self.job.predictions)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{self.cell.id}.{os.getpid()}.tmp"
-        with temporary.open("wb") as handle:
+        with replacing(Path(self.job.predictions)) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(
                 handle,
                 logits=np.concatenate(logits),
@@ -259,16 +255,12 @@ class _Session:
                 index=np.concatenate([r.test.index for r in rounds]),
                 classes=np.array([list(r.classes) for r in rounds]),
             )
-        temporary.replace(folder / f"{self.cell.id}.npz")
 
-    def _keep_weights(self, network: Network) -> None:
+    def _keep_weights(self, network: Network, path: Path) -> None:
         from safetensors.torch import save_file
 
-        path = weights_path(self.artifacts, self.cell.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        save_file({k: v.contiguous() for k, v in network.model.state_dict().items()}, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file({k: v.contiguous() for k, v in network.model.state_dict().items()}, temporary)
 
     def _watch(self, point: Point) -> None:
         self.points.append(point)
@@ -276,11 +268,12 @@ class _Session:
             handle.write(json.dumps({"cell_id": self.cell.id, **asdict(point)}) + "\n")
 
 
-def _at(network: Network, resolution: int | None) -> Network:
-    """Have a network see pictures of another resolution than its own."""
+def _at(network: Network, resolution: int | None, device: torch.device) -> Network:
+    """Put a network on a device, and have it see pictures of another resolution than its own."""
     if resolution is not None:
         network.inputs = replace(network.inputs, resolution=resolution)
-    return network
+    network.to(device)
+    return network.to(memory_format=torch.channels_last)
 
 
 def _views_key(learner: Learner) -> dict[str, Any]:

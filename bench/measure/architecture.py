@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ import torch
 
 from bench.backbones._network import Network
 from bench.cell import Cell, canonical
+from bench.files import replacing
 from bench.measure.environment import environment
+from bench.measure.flops import macs_by_fvcore
 from bench.measure.latency import latency
 from bench.record import Latency
 
@@ -23,10 +24,14 @@ BATCHES = (1, 32)
 
 @dataclass(frozen=True)
 class Architecture:
-    """Latency of the deployed model at batch 1 and 32, and torchinfo's table of its layers."""
+    """Latency of the deployed model at batch 1 and 32, torchinfo's table of its layers, and fvcore's count of MACs.
+
+    The count that the costs use is `measure.flops`; fvcore's stands beside it as a check, None where it has no answer.
+    """
 
     latency: tuple[Latency, ...]
     summary: str
+    macs_by_fvcore: int | None
 
 
 def architecture_of(
@@ -44,12 +49,12 @@ def architecture_of(
     if path.exists():
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     measured = Architecture(
-        tuple(latency(network, batch, precision, device) for batch in BATCHES), summarise(network)
+        tuple(latency(network, batch, precision, device) for batch in BATCHES),
+        summarise(network),
+        macs_by_fvcore(network, (3, network.inputs.resolution, network.inputs.resolution)),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({**asdict(measured), "made_of": made_of}), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({**asdict(measured), "made_of": made_of}), encoding="utf-8")
     return measured
 
 
@@ -74,4 +79,4 @@ def summarise(network: Network) -> str:
 
 def _from_json(data: Mapping[str, Any]) -> Architecture:
     entries = tuple(Latency(**{**entry, "samples_ms": tuple(entry["samples_ms"])}) for entry in data["latency"])
-    return Architecture(entries, data["summary"])
+    return Architecture(entries, data["summary"], data["macs_by_fvcore"])

@@ -32,7 +32,7 @@ def quality(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Seq
     }
     reasons: dict[str, str] = {}
     counts = np.bincount(labels, minlength=len(classes))
-    absent = [classes[c] for c in every if counts[c] == 0 or counts[c] == len(labels)]
+    absent = [classes[int(c)] for c in every if counts[c] == 0 or counts[c] == len(labels)]
     if absent:
         reasons["metrics.auroc"] = f"the scored examples have no contrast for the class {absent[0]!r}"
     else:

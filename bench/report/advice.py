@@ -41,9 +41,7 @@ def _headline(held: Sequence[Board]) -> Words:
     words: list[Span] = []
     for place, (label, at) in enumerate(sizes.items()):
         words.append(Span(label, "strong"))
-        words.append(
-            Span(f" has the best mean at n = {listing(at)}" if place == 0 else f" at n = {listing(at)}")
-        )
+        words.append(Span(f" has the best mean at n = {listing(at)}" if place == 0 else f" at n = {listing(at)}"))
         words.append(Span("." if place == len(sizes) - 1 else ", "))
     return tuple(words)
 
@@ -106,17 +104,11 @@ def _crossing(c: Crossing, standing: tuple[Board, ...]) -> Words:
 
 def _doubt(c: Crossing, standing: tuple[Board, ...]) -> str:
     """Say which of the two leads around a crossing are not shown to be real."""
-    verdicts = {
-        b.size: b.comparisons[c.before, c.after].verdict for b in standing if b.size in (c.below, c.above)
-    }
+    verdicts = {b.size: b.comparisons[c.before, c.after].verdict for b in standing if b.size in (c.below, c.above)}
     open_ends = [f"n = {size}" for size, verdict in verdicts.items() if verdict == "no difference shown"]
     if len(open_ends) == 2:
         return ", though neither lead is shown to be more than the spread of seeds"
-    return (
-        f", though the lead at {open_ends[0]} is not shown to be more than the spread of seeds"
-        if open_ends
-        else ""
-    )
+    return f", though the lead at {open_ends[0]} is not shown to be more than the spread of seeds" if open_ends else ""
 
 
 def _lower(found: Sequence[Crossing]) -> Words:

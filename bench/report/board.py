@@ -68,9 +68,7 @@ def _importance(c: Crossing) -> tuple[bool, float, str, str]:
     return not c.leading, c.at if c.leading else -c.height, c.before, c.after
 
 
-def _pair(
-    a: str, b: str, means: Mapping[str, Mapping[int, float]], winners: Mapping[int, str]
-) -> list[Crossing]:
+def _pair(a: str, b: str, means: Mapping[str, Mapping[int, float]], winners: Mapping[int, str]) -> list[Crossing]:
     gaps = [(n, means[a][n] - means[b][n]) for n in sorted(means[a].keys() & means[b].keys())]
     apart = [(n, gap) for n, gap in gaps if gap != 0 and n > 0]
     found = []

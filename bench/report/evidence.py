@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.naming import labels
 from bench.record import Record
 from bench.report.page import Block, Fold, Heading, Paragraph, Span, Table, Verbatim
-from bench.report.study import Study, labels, value
+from bench.report.study import Study, value
 from bench.report.tables import NO_TIMING
 from bench.report.units import MISSING, metric, sentence, significant
 
@@ -49,9 +50,7 @@ def environments(study: Study) -> tuple[Block, ...]:
     if not groups:
         return ()
     names = sorted(groups)
-    keys = sorted(
-        {k for records in groups.values() for r in records for k in r.environment} - {"fingerprint"}
-    )
+    keys = sorted({k for records in groups.values() for r in records for k in r.environment} - {"fingerprint"})
     found = [[_distinct([r.environment.get(key) for r in groups[name]]) for name in names] for key in keys]
     rows = [
         (Span(key.replace("_", " ")), *(Span(text) for text in texts))
@@ -121,9 +120,7 @@ def strategy_labels(records: Sequence[Record]) -> list[str]:
 
 def device(records: Sequence[Record]) -> str:
     """Name the machine of most records in a few words, or nothing."""
-    found = [
-        str(r.environment.get("gpu") or r.environment.get("cpu") or "") for r in records if r.environment
-    ]
+    found = [str(r.environment.get("gpu") or r.environment.get("cpu") or "") for r in records if r.environment]
     return statistics.mode(found) if found else ""
 
 

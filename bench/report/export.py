@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bench.record import Record
 from bench.report.evidence import strategy_labels
 from bench.report.page import Page
 from bench.report.study import Study
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def rows(study: Study) -> list[dict[str, Any]]:
-    """Return one flat mapping for each planned cell, in the order of the plan; all have the same keys."""
+
+def rows(records: Sequence[Record], parents: frozenset[str]) -> list[dict[str, Any]]:
+    """Return one flat mapping for each record, in the order given; all have the same keys."""
     made = []
-    for record, label in zip(study.records, strategy_labels(study.records), strict=True):
+    for record, label in zip(records, strategy_labels(records), strict=True):
         cell = record.cell
         row: dict[str, Any] = {
             "cell_id": record.cell_id,
             "status": record.status,
             "reason": record.reason,
-            "parent": record.cell_id in study.parents,
+            "parent": record.cell_id in parents,
             "task": cell.task.get("name"),
             "dataset": cell.dataset.get("name"),
             "size": cell.size,
@@ -43,12 +48,17 @@ def rows(study: Study) -> list[dict[str, Any]]:
     return [{key: row.get(key) for key in keys} for row in made]
 
 
-def csv_text(study: Study) -> str:
-    """Return the rows as CSV; what could not be had is an empty field."""
+def frame(records: Sequence[Record], parents: frozenset[str] = frozenset()) -> pd.DataFrame:
+    """Return the rows as a pandas frame; what could not be had is None."""
     import pandas as pd
 
     # Objects, so that a count stays a whole number in a column with gaps.
-    return pd.DataFrame(rows(study), dtype=object).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(rows(records, parents), dtype=object)
+
+
+def csv_text(study: Study) -> str:
+    """Return the rows as CSV; what could not be had is an empty field."""
+    return frame(study.records, study.parents).to_csv(index=False, lineterminator="\n")
 
 
 def json_text(study: Study, page: Page) -> str:
@@ -63,5 +73,10 @@ def json_text(study: Study, page: Page) -> str:
         }
         for table in page.tables()
     ]
-    body = {"suite": study.suite, "primary": study.primary, "cells": rows(study), "tables": tables}
+    body = {
+        "suite": study.suite,
+        "primary": study.primary,
+        "cells": rows(study.records, study.parents),
+        "tables": tables,
+    }
     return json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False, sort_keys=False) + "\n"

@@ -90,9 +90,7 @@ def _by_size(section: Section, standing: Sequence[Board], primary: str, prefix: 
     axes.set_xlabel("labelled examples n (log scale)")
     axes.set_ylabel(f"{metric(primary)} on test")
     _legend(canvas, drawn)
-    winners = [
-        f"{b.ranked[0][0].label} at {b.size} ({b.ranked[0][1].mean:.3f})" for b in standing if b.ranked
-    ]
+    winners = [f"{b.ranked[0][0].label} at {b.size} ({b.ranked[0][1].mean:.3f})" for b in standing if b.ranked]
     alt = (
         f"Line chart of test {metric(primary)} against the number of labelled examples for "
         f"{listing([label for _, label in drawn])}. Highest mean: {listing(winners)}."
@@ -122,9 +120,7 @@ def _by_time(section: Section, primary: str, prefix: str) -> Figure | None:
             x, y = [t for _, t, _ in alone], [m for _, _, m in alone]
             areas = [_area(n, section.sizes) for n, _, _ in alone]
             axes.plot(x, y, color=colour(line), linestyle=":", linewidth=1.2)
-            axes.scatter(
-                x, y, s=areas, edgecolor=colour(line), facecolor="white", marker=look["marker"], zorder=3
-            )
+            axes.scatter(x, y, s=areas, edgecolor=colour(line), facecolor="white", marker=look["marker"], zorder=3)
         times += [*x, *(t for _, t, _ in held)]
     if not drawn:
         return None
@@ -255,9 +251,7 @@ def _legend(canvas: Canvas, drawn: Drawn) -> None:
     longest = max(len(label) for _, label in drawn)
     width = canvas.get_figwidth()
     columns = max(1, min(len(drawn), int(width * 12 / (longest + 6))))
-    canvas.legend(
-        [a for a, _ in drawn], [label for _, label in drawn], loc="outside lower center", ncols=columns
-    )
+    canvas.legend([a for a, _ in drawn], [label for _, label in drawn], loc="outside lower center", ncols=columns)
 
 
 def _log_axis(axes: Axes, ticks: Sequence[float]) -> None:
@@ -266,10 +260,7 @@ def _log_axis(axes: Axes, ticks: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(
         list(ticks),
-        [
-            f"{t:g}" if t >= 1000 else significant(t, 3).rstrip("0").rstrip(".") if t < 1 else f"{t:g}"
-            for t in ticks
-        ],
+        [f"{t:g}" if t >= 1000 else significant(t, 3).rstrip("0").rstrip(".") if t < 1 else f"{t:g}" for t in ticks],
     )
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.naming import HIDDEN, flat, labels
 from bench.record import Record
-
-HIDDEN = frozenset({"version"})
 
 
 @dataclass(frozen=True)
@@ -105,24 +104,6 @@ def sections(study: Study) -> tuple[Section, ...]:
     return tuple(made)
 
 
-def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name each `{name, options}`: the bare name where it is the only one, else with the options that differ.
-
-    A content digest is shown only when nothing else tells two of them apart.
-    """
-    flat = [{k: v for k, v in _flatten(s).items() if k not in HIDDEN} for s in specs]
-    plain = [{k: v for k, v in f.items() if not k.endswith("digest")} for f in flat]
-    names = [_label(spec, plain) for spec in plain]
-    return names if len(set(names)) == len(names) else [_label(spec, flat) for spec in flat]
-
-
-def _label(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
-    peers = [s for s in specs if s.get("name") == spec.get("name")]
-    keys = [k for k in sorted(spec) if len({repr(peer.get(k)) for peer in peers}) > 1]
-    shown = ", ".join(f"{k}={str(spec[k])[:8] if k.endswith('digest') else spec[k]}" for k in keys)
-    return f"{spec.get('name')}({shown})" if shown else str(spec.get("name"))
-
-
 def _lines(records: Sequence[Record], places: Mapping[str, int]) -> tuple[Line, ...]:
     """Group records by strategy, and by what else tells apart two of one strategy, size and seed."""
     extra = _distinguishing(records)
@@ -144,9 +125,7 @@ def _lines(records: Sequence[Record], places: Mapping[str, int]) -> tuple[Line, 
     return tuple(lines)
 
 
-def _parent_lines(
-    records: Sequence[Record], by_id: Mapping[str, Record], parents: frozenset[str]
-) -> tuple[Line, ...]:
+def _parent_lines(records: Sequence[Record], by_id: Mapping[str, Record], parents: frozenset[str]) -> tuple[Line, ...]:
     """Return the parents of these records, and theirs, as lines labelled with their role."""
     roles: dict[str, str] = {}
     queue = [item for r in records for item in r.cell.parents.items()]
@@ -164,9 +143,7 @@ def _parent_lines(
     firsts = [members[0].cell.strategy for members in groups.values()]
     return tuple(
         Line(f"{role}: {label} on {backbone}", i, tuple(members), role)
-        for i, (((role, _, backbone), members), label) in enumerate(
-            zip(groups.items(), labels(firsts), strict=True)
-        )
+        for i, (((role, _, backbone), members), label) in enumerate(zip(groups.items(), labels(firsts), strict=True))
     )
 
 
@@ -195,7 +172,7 @@ def _distinguishing(records: Sequence[Record]) -> set[str]:
 def _context(record: Record) -> dict[str, Any]:
     cell = record.cell
     parts = {"recipe": cell.recipe, "task": cell.task, "weights": cell.backbone.get("weights")}
-    return {k: v for k, v in _flatten(parts).items() if not k.endswith(("version", "digest"))}
+    return {k: v for k, v in flat(parts) if not k.endswith(("version", "digest"))}
 
 
 def _named(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -231,16 +208,6 @@ def _homes(record: Record, trunks: Mapping[str, list[dict[str, Any]]]) -> list[d
     if len(variants) <= 1:
         return [_bare(record)]
     return [_trunk(record)] if _pretrained(record) else variants
-
-
-def _flatten(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, item in spec.items():
-        if isinstance(item, Mapping):
-            out.update(_flatten(item, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = item
-    return out
 
 
 def _key(item: Any) -> str:

@@ -96,9 +96,7 @@ def quality(section: Section, primary: str) -> Table | None:
         for line, size in points(section)
     ]
     head = ("strategy", "n", *(metric(name) for name in names))
-    return Table(
-        "quality", head, tuple(rows), 1, "Other metrics on test, mean ± deviation.", tuple(notes.texts)
-    )
+    return Table("quality", head, tuple(rows), 1, "Other metrics on test, mean ± deviation.", tuple(notes.texts))
 
 
 def costs(section: Section, columns: Sequence[Column], name: str, caption: str) -> Table | None:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 @strategies.register
 @dataclass(frozen=True)
 class ProtoNet(Strategy):
-    """Classify by the nearest class prototype in the frozen backbone's feature space (Snell et al., 2017, arXiv 1703.05175).
+    """Classify by the nearest class prototype in the frozen feature space (Snell et al., 2017, arXiv 1703.05175).
 
-    The logit of class c is minus the squared Euclidean distance to its prototype p_c, the mean of its labelled features:
-    -|f - p_c|^2 = 2 f.p_c - |p_c|^2 - |f|^2. The last term is the same for all classes and drops out of the softmax, so
-    the head is an ordinary linear layer. Nothing is learnt by gradient; it is the few-shot baseline, not a rival at thousands of labels.
+    The logit of class c is minus the squared Euclidean distance to its prototype p_c, the mean of its labelled
+    features: -|f - p_c|^2 = 2 f.p_c - |p_c|^2 - |f|^2. The last term is the same for all classes and drops out of the
+    softmax, so the head is an ordinary linear layer. Nothing is learnt by gradient; it is the few-shot baseline, not a
+    rival at thousands of labels.
     """
 
     name: ClassVar[str] = "protonet"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some examples of a split. `index` int64 [n] into the split, `labels` int64 [n] as the round numbers its classes."""
+    """Some examples of a split: `index` int64 [n] into it, `labels` int64 [n] as the round numbers its classes."""
 
     split: str
     index: NDArray[np.int64]

@@ -78,7 +78,7 @@ class Forward:
 
 
 def infer(network: Network, x: Tensor, start: int, stop: int | None, precision: str) -> Tensor:
-    """Run stages `start` up to `stop`, or to the logits when `stop` is None, in eval mode without gradients; float32."""
+    """Run stages `start` up to `stop`, or to the logits when that is None, in eval mode without gradients; float32."""
     network.eval()
     with torch.inference_mode(), autocast(x.device, precision):
         if stop is None:
@@ -111,7 +111,7 @@ class Cache:
             return np.concatenate(list(self._passes(forward, selection.split, missing, views)))
 
         found = rows.get(keys, compute, self.clock, phase)
-        return torch.from_numpy(found).unflatten(0, (len(selection), views.count)).to(self.device)
+        return torch.from_numpy(found.reshape(len(selection), views.count, *found.shape[1:])).to(self.device)
 
     def _passes(
         self, forward: Forward, split: str, keys: NDArray[np.int64], views: Views

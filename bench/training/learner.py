@@ -127,7 +127,9 @@ class Learner:
         self.work.append(Work(len(labels) * epochs, feed.cut, cut))
         self._steps += len(batches(torch.arange(len(labels)), self.recipe.batch_size)) * epochs
 
-    def _solve(self, solve: Callable[[Tensor, Tensor, int], nn.Module], feed: Feed, labels: Tensor, classes: int) -> None:
+    def _solve(
+        self, solve: Callable[[Tensor, Tensor, int], nn.Module], feed: Feed, labels: Tensor, classes: int
+    ) -> None:
         """Have the head in closed form, from the features of the plain view."""
         plain = torch.zeros(len(labels), dtype=torch.long)
         with self.clock.phase("train"), torch.no_grad():
@@ -146,9 +148,7 @@ class Learner:
                 return
             loss, accuracy = self._quality(round_.monitor)
         seconds = self.clock.seconds["train"] - self._began
-        point = Point(
-            number, self._steps + epoch.step, epoch.train_loss, epoch.train_accuracy, loss, accuracy, seconds
-        )
+        point = Point(number, self._steps + epoch.step, epoch.train_loss, epoch.train_accuracy, loss, accuracy, seconds)
         self.curve.append(point)
         self.watch(point)
 

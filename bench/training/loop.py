@@ -16,7 +16,7 @@ from bench.training.feed import Feed, autocast
 from bench.training.groups import optimizer_for, set_rate
 
 
-class Diverged(Exception):  # noqa: N818
+class Diverged(Exception):
     """The training loss is no longer a finite number."""
 
 
@@ -32,9 +32,9 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a phase learns from, on the device: a feed, its labels int64 [n], and the parents' logits [n, views, classes].
+    """What a phase learns from, on the device.
 
-    `views` is how many views the feed has.
+    A feed of `views` views, its labels int64 [n], and the parents' logits, float [n, views, classes].
     """
 
     feed: Feed
@@ -96,7 +96,7 @@ def _step(
         logits = network.suffix(x, lesson.feed.cut)
     loss = strategy.loss(Step(logits.float(), labels, parents, recipe.label_smoothing))
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     correct = (logits.detach().argmax(dim=1) == labels).sum()
     return torch.stack([loss.detach() * len(labels), correct.to(loss.dtype)])

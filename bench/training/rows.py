@@ -1,15 +1,14 @@
 """Rows kept by key and content hash: prepared pixels, frozen-prefix activations, teacher logits.
 
 One folder holds one kind of row, named by everything that can change a value. Each chunk is a safetensors file with
-`keys` int64 [n], `rows` [n, ...] and the seconds that it took, written under a temporary name and renamed. A row is
-computed once, and its price is the mean over all rows so far.
+`keys` int64 [n], `rows` [n, ...] and the seconds that it took. A row is computed once, and its price is the mean over
+all rows so far.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cell import canonical
+from bench.files import replacing
 from bench.measure.clock import Clock
 
 Compute = Callable[[NDArray[np.int64]], NDArray[Any]]
@@ -69,21 +69,19 @@ class Rows:
 
         if not self._fresh:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         keys = np.concatenate([k for k, _, _ in self._fresh])
         rows = np.concatenate([r for _, r, _ in self._fresh])
         seconds = sum(s for _, _, s in self._fresh)
         name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
-        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
         notes = {"seconds": repr(seconds), "identity": json.dumps(self._identity, sort_keys=True)}
-        save_file({"keys": keys, "rows": np.ascontiguousarray(rows)}, temporary, metadata=notes)
-        temporary.replace(self.folder / f"{name}.safetensors")
+        with replacing(self.folder / f"{name}.safetensors") as temporary:
+            save_file({"keys": keys, "rows": np.ascontiguousarray(rows)}, temporary, metadata=notes)
         self._fresh.clear()
 
     def _load(self, path: Path) -> None:
         from safetensors import safe_open
 
-        with safe_open(path, framework="numpy") as chunk:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="numpy") as chunk:
             seconds = float(chunk.metadata()["seconds"])
             self._add(chunk.get_tensor("keys"), chunk.get_tensor("rows"), seconds)
 
