@@ -35,25 +35,38 @@ def plan(suite: Suite, only: str | None = None) -> Plan:
 
 
 def run(planned: Plan, results: str | Path = "results", device: str = "auto", force: bool = False) -> dict[str, Record]:
-    """Run what is missing of a plan and return all its records by cell id.
+    """Run what is missing of a plan and return all its records by cell id; no report is written.
 
-    A script that calls this keeps it under `if __name__ == "__main__":`, since the worker is a spawned process.
+    A script that calls this does so under `if __name__ == "__main__":`, since the worker is a spawned process. Raises
+    SuiteError for what turns out to be wrong before the first cell, UsageError for a device that is not there,
+    StoreError and EngineError.
     """
-    from bench.engines.local import LocalEngine, resolve_device
-    from bench.schedule import run as run_missing
+    from bench import schedule
+    from bench.engines.device import resolve_device
+    from bench.session import session
     from bench.store import Store
     from bench.terminal import Silent
 
     store = Store(results, planned.suite.suite)
-    store.check()
-    with store.lock(), LocalEngine(resolve_device(device)) as engine:
-        store.write_suite(planned.suite.resolved())
-        return run_missing(planned, store, engine, Silent(), force)
+    store.check(writing=True)
+    before = schedule.status(planned, store, force)
+    if not before.missing:
+        return before.records
+    silent = Silent()
+    with session(planned, store, before.missing, resolve_device(device), silent) as engine:
+        return schedule.run(planned, store, engine, silent, force)
 
 
 def records(suite: str, results: str | Path = "results") -> pd.DataFrame:
-    """Return the records of a suite as a pandas frame, one row a cell."""
+    """Return the records of a suite as a pandas frame, one row a cell. Raises StoreError when there are none."""
+    from bench.errors import StoreError, did_you_mean, nearest
     from bench.report.export import frame
     from bench.store import Store
 
-    return frame(list(Store(results, suite).every()))
+    store = Store(results, suite)
+    store.check()
+    found = list(store.every())
+    if not found:
+        others = [path.name for path in Path(results).glob("*/") if any(Store(results, path.name).every())]
+        raise StoreError(f"{store.folder}: there are no records of a suite here{did_you_mean(nearest(suite, others))}")
+    return frame(found)

@@ -55,8 +55,9 @@ class Cell:
         return cls(**data)
 
     def plugin(self, part: str) -> dict[str, Any]:
-        """Return `task`, `dataset`, `backbone` or `strategy` with its runtime options, as the registry builds it."""
-        return {**getattr(self, part), **self.runtime.get(part, {})}
+        """Return `task`, `dataset`, `backbone` or `strategy` as its registry builds it: name and options."""
+        options = {**getattr(self, part), **self.runtime.get(part, {})}
+        return {k: v for k, v in options.items() if k not in ("version", "digest")}
 
     def entropy(self, *scope: object) -> int:
         """Return a 63-bit seed for one named use of randomness in this cell's run ("init", "order", ...)."""

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import BenchError, UsageError, did_you_mean, nearest
+from bench.cell import IDENTITY_VERSION
+from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from bench.plan import Plan
     from bench.record import Record
-    from bench.schedule import Status
     from bench.store import Store
 
 INTERRUPTED, NOT_ALL_OK = 130, 3
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("local",)
+# What a wrong command line raises. Older releases of typer take the class from click, newer ones bring their own.
+WrongUsage: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     help="Which transfer-learning strategy, on your data, at your budget, and at what cost.",
@@ -37,6 +42,7 @@ SuiteFile = Annotated[Path, typer.Argument(help="The suite, a YAML file.", show_
 Profile = Annotated[str | None, typer.Option(help="A profile of the suite.")]
 Only = Annotated[str | None, typer.Option(help="Cells to keep: strategy=scratch|distill,size=100")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the suite: recipe.epochs=5")]
+CellId = Annotated[str, typer.Argument(help="A cell id, or its beginning.", show_default=False)]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 Reports = Annotated[Path, typer.Option(help="The reports folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -57,36 +63,43 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Plan, run what is missing, report."""
-    from bench import schedule
-    from bench.engines.local import LocalEngine, resolve_device
-    from bench.terminal import listener
+    from bench import overview, schedule
+    from bench.engines.device import resolve_device
+    from bench.session import session
+    from bench.terminal import busy, listener
 
     _one_of("--device", device, DEVICES)
     _one_of("--engine", engine, ENGINES)
     plan, store = _plan(suite, profile, only, settings, results)
+    store.check(writing=True)
+    if report:
+        _check_writable(reports)
     before = schedule.status(plan, store, force)
-    if not as_json:
-        _say_start(before)
+    stream = sys.stderr if as_json else sys.stdout
+    for line in overview.beginning(before):
+        print(line, file=stream)
     interrupted = False
     if before.missing:
-        with store.lock(), LocalEngine(resolve_device(device)) as local:
-            store.write_suite(plan.suite.resolved())
-            with listener(plan.titles, quiet=as_json) as told:
-                try:
-                    schedule.run(plan, store, local, told, force)
-                except KeyboardInterrupt:
-                    interrupted = True
-                    local.stop()
-    left = schedule.status(plan, store).missing if interrupted else ()
-    records = _records(plan, store)
-    page = _report(plan, records, suite, profile, reports) if report and not interrupted else None
-    ran = len(before.missing) - len(left)
+        try:
+            with busy("looking for a device", stream):
+                chosen = resolve_device(device)
+            with listener(plan.titles, stream) as told, session(plan, store, before.missing, chosen, told) as ready:
+                schedule.run(plan, store, ready, told, force)
+        except KeyboardInterrupt:
+            interrupted = True
+    records = overview.records(plan, store)
+    ran = overview.newly_run(before, records)
+    page = None
+    if report and not interrupted:
+        with busy("writing the report", stream):
+            page = _report(plan, records, suite, profile, reports)
     if as_json:
         _print_json({"ran": ran, "records": [r.to_json() for r in records]})
     else:
-        _say_end(ran, records, page)
+        print("\n".join([*overview.ended(ran, records, plan.titles), *([f"report: {page}"] if page else [])]))
     if interrupted:
-        _note(f"interrupted: {len(left)} cells are still to run; the same command goes on from here")
+        again = "the same command goes on from here" if not force else "the command without --force goes on from here"
+        _note(f"interrupted: {overview.cells(len(before.missing) - ran)} still to run; {again}")
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(NOT_ALL_OK if any(r.status not in ("ok", "skipped") for r in records) else 0)
 
@@ -101,51 +114,14 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show every cell: cached, to run, or skipped and why."""
-    from bench import schedule
-    from bench.terminal import duration
+    from bench import overview, schedule
 
     planned, store = _plan(suite, profile, only, settings, results)
-    now = schedule.status(planned, store)
-    cells = [e.cell for e in now.missing]
-    expected = schedule.estimate(cells, now.records.values())
-    seconds = dict(zip((c.id for c in cells), expected, strict=True))
-    states = {
-        e.cell.id: "skipped" if e.skip else "to run" if e.cell.id in seconds else "cached" for e in planned.entries
-    }
+    found = overview.rows(planned, schedule.status(planned, store))
     if as_json:
-        rows = [
-            {
-                "cell_id": e.cell.id,
-                "state": states[e.cell.id],
-                "role": e.role,
-                "reason": e.skip,
-                "estimate_seconds": seconds.get(e.cell.id),
-                "cell": e.cell.identity(),
-            }
-            for e in planned.entries
-        ]
-        _print_json({"suite": planned.suite.suite, "cells": rows})
-        return
-    titles = planned.titles
-    for entry in planned.entries:
-        expects = seconds.get(entry.cell.id)
-        notes = [
-            f"({entry.role})" if entry.role else "",
-            "" if expects is None else f"about {duration(expects)}",
-            entry.skip,
-        ]
-        words = [entry.cell.id, f"{states[entry.cell.id]:<7}", titles[entry.cell.id], *(n for n in notes if n)]
-        print("  ".join(words))
-    counts = {s: sum(state == s for state in states.values()) for s in ("cached", "to run", "skipped")}
-    whole = schedule.total(expected)
-    left = (
-        ""
-        if not cells
-        else "; no estimate: nothing like it has run yet"
-        if whole is None
-        else f"; about {duration(whole)}"
-    )
-    print(", ".join(f"{n} {s}" for s, n in counts.items()) + left)
+        _print_json(overview.to_json(planned, found))
+    else:
+        print(overview.text(planned, found))
 
 
 @app.command("report")
@@ -158,8 +134,10 @@ def report_command(
     reports: Reports = Path("reports"),
 ) -> None:
     """Write the report again from the stored records."""
+    from bench import overview
+
     planned, store = _plan(suite, profile, only, settings, results)
-    records = _records(planned, store)
+    records = overview.records(planned, store)
     if all(r.status == "skipped" for r in records):
         raise UsageError(f"{store.folder}: there are no records of this suite yet; `bench run {suite}` makes them")
     print(_report(planned, records, suite, profile, reports))
@@ -167,28 +145,37 @@ def report_command(
 
 @app.command()
 def why(
-    cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.")], results: Results = Path("results")
+    cell: CellId,
+    suite: Annotated[Path | None, typer.Option(help="A suite that plans the cell: it need not have run.")] = None,
+    profile: Profile = None,
+    settings: Settings = None,
+    results: Results = Path("results"),
 ) -> None:
     """Say what a cell's id is made of, and which field sets it apart from the nearest stored one."""
-    from bench.explain import differences, distance
+    from bench import explain
 
-    found, others = _find(cell, results)
-    _print_json(found.cell.identity())
-    near = min(
-        (o for o in others if o.cell_id != found.cell_id), key=lambda o: distance(found.cell, o.cell), default=None
-    )
+    stored = {r.cell_id: r.cell for r in explain.every_record(results)}
+    planned, where = {}, str(results)
+    if suite is not None:
+        planned = {e.cell.id: e.cell for e in _plan(suite, profile, None, settings, results)[0].entries}
+        where = f"{results} or {suite}"
+    cells = stored | planned
+    found = cells[explain.find_id(cell, cells, where)]
+    _print_json({"cell_id": found.id, "identity_version": IDENTITY_VERSION, **found.identity()})
+    near = explain.nearest_cell(found, stored.values())
     if near is not None:
-        print(f"nearest stored cell: {near.cell_id}")
-        for line in differences(found.cell, near.cell):
+        print(f"nearest stored cell: {near.id}")
+        for line in explain.differences(found, near):
             print(f"  {line}")
 
 
 @app.command()
-def show(
-    cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.")], results: Results = Path("results")
-) -> None:
+def show(cell: CellId, results: Results = Path("results")) -> None:
     """Show a record as JSON."""
-    _print_json(_find(cell, results)[0].to_json())
+    from bench import explain
+
+    records = {r.cell_id: r for r in explain.every_record(results)}
+    _print_json(records[explain.find_id(cell, records, str(results))].to_json())
 
 
 @app.command("list")
@@ -198,18 +185,14 @@ def list_command(
     as_json: AsJson = False,
 ) -> None:
     """Show what can be named, where it comes from, and what it needs."""
-    from bench.catalogue import KINDS, rows
+    from bench.catalogue import KINDS, lines, rows
 
     _one_of("list", kind, KINDS)
-    found = rows(kind, filter)
     if as_json:
-        _print_json(found)
+        _print_json(list(rows(kind, filter)))
         return
-    if not found:
-        raise UsageError(f"no {kind} match {filter!r}")
-    from tabulate import tabulate
-
-    print(tabulate(found, headers="keys", tablefmt="simple", intfmt=",", missingval="–"))
+    for line in lines(kind, filter):
+        print(line, flush=True)
 
 
 @data_app.command("fetch")
@@ -217,7 +200,11 @@ def fetch(name: Annotated[str, typer.Argument(help="A data set.")]) -> None:
     """Get a data set from its sources and verify it."""
     from bench.datasets import datasets
 
-    datasets.create({"name": name}).fetch()
+    try:
+        dataset = datasets.create({"name": name})
+    except OptionError as error:
+        raise UsageError(f"{error}; name it in a suite with its options, and `bench run` gets what it needs") from None
+    dataset.fetch()
     print(f"{name} is here")
 
 
@@ -251,16 +238,12 @@ def _plan(
     return planned, store
 
 
-def _records(plan: Plan, store: Store) -> list[Record]:
-    """Return a record for every planned cell that was run or is skipped, in the plan's order."""
-    from bench.record import Record
-
-    stored = store.read_all(e.cell.id for e in plan.runnable)
-    skipped = {
-        e.cell.id: Record(e.cell.id, plan.suite.suite, e.cell, "skipped", e.skip) for e in plan.entries if e.skip
-    }
-    every = stored | skipped
-    return [every[e.cell.id] for e in plan.entries if e.cell.id in every]
+def _check_writable(reports: Path) -> None:
+    """Refuse, before hours of work, a reports folder that cannot be written at the end of them."""
+    there = next(p for p in (reports, *reports.absolute().parents) if os.path.lexists(p))
+    fits = len(reports.name) <= os.pathconf("/", "PC_NAME_MAX")
+    if not (fits and there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise UsageError(f"{reports}: cannot be written; choose another folder with --reports, or --no-report")
 
 
 def _report(plan: Plan, records: list[Record], suite: Path, profile: str | None, reports: Path) -> Path:
@@ -268,42 +251,16 @@ def _report(plan: Plan, records: list[Record], suite: Path, profile: str | None,
 
     command = f"bench run {suite}" + (f" --profile {profile}" if profile else "")
     study = Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, command)
-    return write(study, reports / plan.suite.suite)
-
-
-def _find(cell: str, results: Path) -> tuple[Record, list[Record]]:
-    from bench.store import Store
-
-    suites = sorted(p.name for p in results.iterdir() if p.is_dir()) if results.is_dir() else []
-    every = [record for suite in suites for record in Store(results, suite).every()]
-    found = [r for r in every if r.cell_id.startswith(cell)]
-    if not found:
-        raise UsageError(f"no cell {cell!r} in {results}{did_you_mean(nearest(cell, (r.cell_id for r in every)))}")
-    return found[0], every
-
-
-def _say_start(now: Status) -> None:
-    """Say what is there already, and that records without their predictions are measured again."""
-    done = [r for r in now.records.values() if r.status == "ok"]
-    alone = {e.cell.id for e in now.missing} & {r.cell_id for r in done}
-    if alone:
-        print(
-            f"{len(alone)} records came without their predictions, from another machine: they are measured again here"
-        )
-    if len(done) > len(alone):
-        print(f"{len(done) - len(alone)} cells are done already")
-
-
-def _say_end(ran: int, records: list[Record], page: Path | None) -> None:
-    counts = {s: sum(r.status == s for r in records) for s in sorted({r.status for r in records})}
-    print(f"{ran} cells run; " + ", ".join(f"{n} {s}" for s, n in counts.items()))
-    if page is not None:
-        print(f"report: {page}")
+    try:
+        return write(study, reports / plan.suite.suite)
+    except OSError as error:
+        raise UsageError(f"{reports}: the report cannot be written: {error}; choose another with --reports") from None
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise UsageError(f"{option} {value}: it is {' or '.join(known)}{did_you_mean(nearest(value, known))}")
+        choice = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
+        raise UsageError(f"{option} {value}: choose {choice}")
 
 
 def _print_json(value: Any) -> None:
@@ -314,13 +271,39 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def main() -> None:
+def _wrong_usage(error: Any) -> str:
+    """Say in one line what is wrong with a command line, and the nearest right word."""
+    words = " ".join(error.format_message().split())
+    words = re.split(r" \(Possible options| Did you mean", words)[0].rstrip(".")
+    words = words[:1].lower() + words[1:]
+    if error.ctx is None:
+        return words
+    wrong, known = getattr(error, "option_name", None), [o for p in error.ctx.command.params for o in p.opts]
+    if words.startswith("no such command"):
+        wrong, known = words.split("'")[1], error.ctx.command.list_commands(error.ctx)
+    hint = did_you_mean(nearest(wrong, known, 1)) if wrong else f"; see {error.ctx.command_path} --help"
+    return f"{error.ctx.command_path}: {words}{hint}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a user's mistake is one line and its exit code, a bug is a traceback."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        app()
+        code = app(arguments, prog_name="bench", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code or 0)
+    except WrongUsage as error:
+        if error.format_message():  # without: a command that shows its help when it is given nothing
+            _note(f"error: {_wrong_usage(error)}")
+        sys.exit(error.exit_code)
     except BenchError as error:
         _note(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,26 +1,33 @@
 """A YAML 1.2 file as plain values, with the line and column of each.
 
-YAML 1.2 keeps `no` a string and reads `1e-3` as a number. Tags, anchors that contain themselves, and files that unfold
-into more than a million values are refused: a suite is literal data.
+YAML 1.2 keeps `no` a string and reads `1e-3` as a number. Directives, tags, anchors that contain themselves, and files
+that unfold into more than a hundred thousand values are refused: a suite is literal data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bench.errors import SuiteError
+from bench.errors import SuiteError, did_you_mean, nearest
 
 Trail = tuple[str | int, ...]
+MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
 MAX_DEPTH = 40
 
 
 @dataclass
 class Document:
-    """Plain data and, for each trail of keys, the place of its key and of its value (1-based line and column)."""
+    """Plain data and, for each trail of keys, the place of its key and of its value (1-based line and column).
+
+    `path` is the file, or the option that the text was typed at; `origins` names the option that a value came from.
+    """
 
     path: str
     data: dict[str, Any]
@@ -32,38 +39,46 @@ class Document:
         """Return a SuiteError that begins with file:line:column of a value, or of its key."""
         places = self.keys if key else self.values
         while trail not in places and trail:
-            if trail in self.origins:
-                return SuiteError(f"{self.origins[trail]}: {message}")
+            origin = next((o for t, o in self.origins.items() if t[: len(trail)] == trail), None)
+            if origin is not None:
+                return SuiteError(f"{origin}: {message}")
             trail, places = trail[:-1], self.values
-        line, column = places.get(trail, (1, 1))
-        return SuiteError(f"{self.path}:{line}:{column}: {message}")
+        return self.error_at(*places.get(trail, (1, 1)), message)
 
-    def overlay(self, base: Trail, patch: Mapping[str, Any], patch_trail: Trail) -> None:
-        """Lay `patch`, found at `patch_trail`, over the mapping at `base`: mappings merge, all else is replaced."""
+    def error_at(self, line: int, column: int, message: str) -> SuiteError:
+        """Return a SuiteError that begins with a place: of what was typed as an option, the option will do."""
+        place = self.path if () in self.origins else f"{self.path}:{line}:{column}"
+        return SuiteError(f"{place}: {message}")
+
+    def laid(self, trail: Trail) -> Document:
+        """Return a copy with the mapping at `trail` laid over the top: mappings merge, all else is replaced."""
+        copy = deepcopy(self)
+        copy._overlay((), copy.at(trail), trail)
+        return copy
+
+    def _overlay(self, base: Trail, patch: Mapping[str, Any], patch_trail: Trail) -> None:
         target = self.at(base)
         for key, value in patch.items():
             here, there = (*base, key), (*patch_trail, key)
             if isinstance(value, Mapping) and isinstance(target.get(key), dict):
-                self.overlay(here, value, there)
+                self._overlay(here, value, there)
                 continue
             target[key] = value
             for places in (self.keys, self.values):
-                for trail in [t for t in places if t[: len(here)] == here]:
-                    del places[trail]
+                _forget(places, here)
                 for trail in [t for t in places if t[: len(there)] == there]:
                     places[here + trail[len(there) :]] = places[trail]
 
     def assign(self, trail: Trail, text: str, origin: str) -> None:
-        """Set the value at `trail` from YAML text typed at `origin` ("--set recipe.epochs")."""
+        """Set the value at `trail` from YAML text that was typed at `origin`."""
         target: Any = self.data
         for key in trail[:-1]:
             target = target.setdefault(key, {})
             if not isinstance(target, dict):
                 raise SuiteError(f"{origin}: {key!r} is not a mapping")
-        target[trail[-1]] = parse(text, origin).data["value"]
+        target[trail[-1]] = parse(text, origin, mapping=False).data["value"]
         for places in (self.keys, self.values):
-            for stale in [t for t in places if t[: len(trail)] == trail]:
-                del places[stale]
+            _forget(places, trail)
         self.origins[trail] = origin
 
     def at(self, trail: Trail) -> Any:
@@ -74,100 +89,175 @@ class Document:
         return value
 
 
+def _forget(places: dict[Trail, tuple[int, int]], trail: Trail) -> None:
+    for stale in [t for t in places if t[: len(trail)] == trail]:
+        del places[stale]
+
+
 def read(path: Path) -> Document:
     """Read a YAML file. Raises SuiteError when it can't be read, is no YAML, or is not a mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise SuiteError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SuiteError(f"{path}: cannot be read: {reason}") from None
-    return parse(text, str(path), mapping=True)
+        raise SuiteError(f"{path}: there is no such file{_beside(path)}") from None
+    except UnicodeDecodeError:
+        raise SuiteError(f"{path}: cannot be read: it is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > MAX_BYTES:
+        raise SuiteError(f"{path}: cannot be read: it is larger than {MAX_BYTES:,} bytes, and a suite is a short text")
+    return parse(text, str(path))
 
 
-def parse(text: str, path: str, mapping: bool = False) -> Document:
-    """Parse YAML text; without `mapping` the value is wrapped as `{"value": ...}`."""
+def _beside(path: Path) -> str:
+    """Return `; did you mean ...?` with the files of the same folder whose names are near."""
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml", ".json")]
+    except OSError:
+        return ""
+    return did_you_mean([str(path.with_name(name)) for name in nearest(path.name, names)])
+
+
+def parse(text: str, path: str, mapping: bool = True) -> Document:
+    """Parse YAML text; without `mapping`, `path` is an option, and any value will do: it is wrapped as {"value": ...}.
+
+    Raises SuiteError.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    loader = YAML(typ="rt", pure=True)
-    loader.version = (1, 2)
-    loader.max_depth = MAX_DEPTH
+    document = Document(path, {}, values={(): (1, 1)}, origins={} if mapping else {(): path})
+    directive = re.search(r"^%", text, re.MULTILINE)
+    if directive:
+        line = text.count("\n", 0, directive.start()) + 1
+        raise document.error_at(line, 1, "directives are not allowed: this is YAML 1.2")
     try:
-        root = loader.load(text)
+        root = _compose(YAML(typ="safe", pure=True).parse(text), document)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problem = " ".join(str(error.problem or error.context or "not YAML").split())
-        raise SuiteError(f"{path}:{line}:{column}: {problem}") from None
+        tabs = "indent with spaces, not tabs" if "'\\t'" in problem else problem
+        raise document.error_at(line, column, tabs) from None
     except (YAMLError, RecursionError, ValueError) as error:
-        raise SuiteError(f"{path}:1:1: not YAML: {' '.join(str(error).split())[:200]}") from None
-    document = Document(path, {})
-    if mapping and not isinstance(root, Mapping):
-        raise SuiteError(f"{path}:1:1: a suite is a mapping that begins with `suite: NAME`")
-    document.values[()] = (1, 1)
-    unfold = _Unfold(document)
-    document.data = unfold(root, ()) if mapping else {"value": unfold(root, ())}
+        raise document.error_at(1, 1, f"not YAML: {' '.join(str(error).split())[:200]}") from None
+    if mapping and (root is None or root.kind != "mapping"):
+        raise document.error_at(1, 1, "a suite is a mapping that begins with `suite: NAME`")
+    plain: Any = None if root is None else _Unfold(document)(root, ())
+    document.data = plain if mapping else {"value": plain}
     return document
 
 
+@dataclass(eq=False)
+class _Node:
+    """A value as it stands in the text; a mapping's `items` are key, value, key, value."""
+
+    kind: str
+    line: int
+    column: int
+    text: str = ""
+    items: list[_Node] = field(default_factory=list)
+
+
+def _compose(events: Iterable[Any], document: Document) -> _Node | None:
+    """Return the tree of a text's one document; an alias is the node of its anchor once more."""
+    from ruamel.yaml import events as yaml
+
+    anchors: dict[str, _Node] = {}
+    top = _Node("top", 1, 1)
+    above = [top]
+    for event in events:
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        if getattr(event, "tag", None):
+            raise document.error_at(line, column, f"tags are not allowed: {event.tag}")
+        if isinstance(event, yaml.CollectionEndEvent):
+            above.pop()
+        elif isinstance(event, yaml.DocumentStartEvent) and top.items:
+            raise document.error_at(line, column, "a suite is one document: `---` begins another")
+        elif isinstance(event, yaml.AliasEvent):
+            node = anchors.get(event.anchor)
+            if node is None:
+                raise document.error_at(line, column, f"no anchor &{event.anchor} before this alias")
+            if node in above:
+                raise document.error_at(line, column, "this names itself: an alias inside its own anchor")
+            above[-1].items.append(node)
+        elif isinstance(event, yaml.NodeEvent):
+            node = _node(event, line, column)
+            above[-1].items.append(node)
+            if event.anchor:
+                anchors[event.anchor] = node
+            if node.kind in ("mapping", "list"):
+                above.append(node)
+            if len(above) > MAX_DEPTH:
+                raise document.error_at(line, column, f"too much: over {MAX_DEPTH} levels")
+    return top.items[0] if top.items else None
+
+
+def _node(event: Any, line: int, column: int) -> _Node:
+    from ruamel.yaml import events as yaml
+
+    if isinstance(event, yaml.ScalarEvent):
+        return _Node("plain" if event.style is None else "quoted", line, column, text=event.value)
+    return _Node("mapping" if isinstance(event, yaml.MappingStartEvent) else "list", line, column)
+
+
+# The core schema of YAML 1.2, 10.3.2.
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_WORDS |= {spelt: value for word, value in _WORDS.items() for spelt in (word.capitalize(), word.upper())}
+_INTEGER = re.compile(r"[-+]?[0-9]{1,300}|0o[0-7]{1,300}|0x[0-9a-fA-F]{1,300}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
 class _Unfold:
-    """Turn round-trip nodes into plain values, noting places; counts values and depth."""
+    """Turn nodes into plain values, noting places; counts values, since an alias may stand for many."""
 
     def __init__(self, document: Document) -> None:
         self.document, self.count = document, 0
 
-    def __call__(self, node: Any, trail: Trail, above: tuple[int, ...] = ()) -> Any:
+    def __call__(self, node: _Node, trail: Trail) -> Any:
+        self.document.values[trail] = (node.line, node.column)
         self.count += 1
         if self.count > MAX_VALUES or len(trail) > MAX_DEPTH:
-            raise self.document.error(trail, f"too much: over {MAX_VALUES} values or {MAX_DEPTH} levels")
-        if id(node) in above:
-            raise self.document.error(trail, "this names itself: an alias inside its own anchor")
-        tag = getattr(getattr(node, "tag", None), "value", None)
-        if tag and not str(tag).startswith("tag:yaml.org,2002:"):
-            raise self.document.error(trail, f"tags are not allowed: {tag}")
-        if isinstance(node, Mapping):
-            return self._mapping(node, trail, (*above, id(node)))
-        if isinstance(node, list):
-            plain = []
-            for i, item in enumerate(node):
-                here = (*trail, i)
-                line, column = node.lc.item(i)  # type: ignore[attr-defined]
-                self.document.values[here] = (line + 1, column + 1)
-                plain.append(self(item, here, (*above, id(node))))
-            return plain
+            raise self.document.error(trail, f"too much: over {MAX_VALUES:,} values or {MAX_DEPTH} levels")
+        if node.kind == "mapping":
+            return self._mapping(node, trail)
+        if node.kind == "list":
+            return [self(item, (*trail, i)) for i, item in enumerate(node.items)]
         return self._scalar(node, trail)
 
-    def _mapping(self, node: Any, trail: Trail, above: tuple[int, ...]) -> dict[str, Any]:
+    def _mapping(self, node: _Node, trail: Trail) -> dict[str, Any]:
         plain: dict[str, Any] = {}
-        for key, value in node.items():
-            name = key if isinstance(key, str) else str(key)
-            here = (*trail, name)
-            if key in (node.lc.data or {}):
-                line, column = node.lc.key(key)
-                self.document.keys[here] = (line + 1, column + 1)
-                line, column = node.lc.value(key)
-                self.document.values[here] = (line + 1, column + 1)
-            plain[name] = self(value, here, above)
+        for key, value in zip(node.items[::2], node.items[1::2], strict=True):
+            if key.kind not in ("plain", "quoted"):
+                raise self.document.error_at(key.line, key.column, "a key is a word, not a list or a mapping")
+            name = self._text(key)
+            if name == "<<" and key.kind == "plain":
+                raise self.document.error_at(
+                    key.line, key.column, "YAML 1.2 has no merge key `<<`; write the values out"
+                )
+            if name in plain:
+                raise self.document.error_at(key.line, key.column, f"the key {name!r} is there twice")
+            self.document.keys[(*trail, name)] = (key.line, key.column)
+            plain[name] = self(value, (*trail, name))
         return plain
 
-    def _scalar(self, node: Any, trail: Trail) -> Any:
-        from ruamel.yaml.scalarbool import ScalarBoolean
+    def _scalar(self, node: _Node, trail: Trail) -> Any:
+        text = self._text(node)
+        if node.kind == "quoted":
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INTEGER.fullmatch(text):
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if _NOT_FINITE.fullmatch(text) or (_FLOAT.fullmatch(text) and not isfinite(float(text))):
+            raise self.document.error(trail, f"a number must be finite, not {text[:60]}")
+        return float(text) if _FLOAT.fullmatch(text) else text
 
-        if node is None or isinstance(node, bool):
-            return node
-        if isinstance(node, ScalarBoolean):
-            return bool(node)
-        if isinstance(node, int):
-            return int(node)
-        if isinstance(node, float):
-            number = float(node)
-            if number != number or number in (float("inf"), float("-inf")):
-                raise self.document.error(trail, "a number must be finite")
-            return number
-        if isinstance(node, str):
-            return str(node)
-        if type(node).__name__ == "TaggedScalar":
-            raise self.document.error(trail, f"tags are not allowed: {node.tag.value}")
-        raise self.document.error(trail, f"{str(node)!r} is read as a {type(node).__name__}; put it in quotes")
+    def _text(self, node: _Node) -> str:
+        try:  # JSON escapes a character beyond U+FFFF as two halves
+            return node.text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise self.document.error_at(node.line, node.column, "half a character: a surrogate alone") from None

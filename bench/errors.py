@@ -5,9 +5,11 @@ BenchError                 prints one line and ends with its exit code
 ├── SuiteError        (2)  a suite that cannot be planned: file:line:column, what is wrong, the nearest right word
 ├── UnknownName       (2)  a plugin, model or option that does not exist; carries the nearest right words
 ├── OptionError       (2)  an option of a plugin with a wrong name, type or value
+├── PluginError       (2)  a plugin that cannot be loaded, or whose name is taken
 ├── DataError         (2)  a data set that cannot be had or read, and what to do about it
 ├── WeightsError      (2)  weights that cannot be had or do not fit the model
-└── StoreError        (2)  a results folder that cannot be read or written
+├── StoreError        (2)  a results folder that cannot be read or written
+└── EngineError       (2)  a worker that cannot be started
 
 Anything that does not derive from BenchError is a bug and prints a traceback.
 """
@@ -45,11 +47,18 @@ class UnknownName(BenchError):
 
 
 class OptionError(BenchError):
-    """An option with a wrong name, type or value; `path` leads to it inside the plugin's mapping."""
+    """An option with a wrong name, type or value.
 
-    def __init__(self, message: str, path: Sequence[str | int] = ()) -> None:
-        self.path = tuple(path)
+    `path` leads to it inside the plugin's mapping; `key` says that the name is wrong, not the value.
+    """
+
+    def __init__(self, message: str, path: Sequence[str | int] = (), key: bool = False) -> None:
+        self.path, self.key = tuple(path), key
         super().__init__(message)
+
+
+class PluginError(BenchError):
+    """A plugin that cannot be loaded, or whose name is taken."""
 
 
 class DataError(BenchError):
@@ -64,12 +73,17 @@ class StoreError(BenchError):
     """A results folder that cannot be read or written."""
 
 
+class EngineError(BenchError):
+    """A worker that cannot be started."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Return up to `count` known names that look like `name`, best first."""
-    return get_close_matches(str(name), sorted(set(known)), n=count, cutoff=0.55)
+    """Return up to `count` known names that look like `name`, best first; case does not matter."""
+    lowered = {word.lower(): word for word in sorted(set(known))}
+    return [lowered[close] for close in get_close_matches(str(name).lower(), lowered, n=count, cutoff=0.55)]
 
 
-def did_you_mean(close: Sequence[str]) -> str:
+def did_you_mean(close: Sequence[object]) -> str:
     """Return `; did you mean 'a' or 'b'?`, or nothing when no name is close."""
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# The names of files that `replacing` has not finished.
+TEMPORARY = ".*.tmp"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

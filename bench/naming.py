@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.cell import Cell, canonical
@@ -24,7 +24,7 @@ def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
 
     A content digest is shown only when nothing else tells two of them apart.
     """
-    leaves = [{k: v for k, v in flat(s) if k not in HIDDEN} for s in specs]
+    leaves = [{k.removesuffix(".name"): v for k, v in flat(s) if k.split(".")[-1] not in HIDDEN} for s in specs]
     plain = [{k: v for k, v in f.items() if not k.endswith("digest")} for f in leaves]
     names = [_label(spec, plain) for spec in plain]
     return names if len(set(names)) == len(names) else [_label(spec, leaves) for spec in leaves]
@@ -37,28 +37,51 @@ def _label(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
     return f"{spec.get('name')}({shown})" if shown else str(spec.get("name"))
 
 
-def titles(cells: Sequence[Cell]) -> dict[str, str]:
-    """Name each cell, by id, by what sets it apart from the others: `full_finetune · n=500 · seed 1`."""
+def titles(cells: Sequence[Cell], parents: Collection[str] = ()) -> dict[str, str]:
+    """Name each cell, by id, by what sets it apart from the others: `full_finetune · n=500 · seed 1`.
+
+    A part that is the same in all cells but some `parents` (ids) is named only in those: a teacher names its backbone,
+    the students of a suite with one backbone do not.
+    """
+    own = [cell.id not in parents for cell in cells]
     columns = [
-        _part(cells, lambda cell: cell.strategy, always=True),
-        _part(cells, lambda cell: {k: v for k, v in cell.backbone.items() if k in ("name", "source")}),
-        _part(cells, lambda cell: cell.dataset),
-        _varying([f"n={cell.size}" for cell in cells], always=True),
+        _part(cells, lambda cell: cell.strategy),
+        _telling(own, _part(cells, lambda cell: {k: v for k, v in cell.backbone.items() if k in ("name", "source")})),
+        _telling(own, _part(cells, lambda cell: cell.dataset)),
+        [f"n={cell.size}" for cell in cells],
         _recipes(cells),
-        _varying([f"seed {cell.seed}" for cell in cells]),
+        _telling(own, [f"seed {cell.seed}" for cell in cells]),
     ]
-    rows = zip(*columns, strict=True) if cells else ()
-    return {cell.id: " · ".join(part for part in row if part) for cell, row in zip(cells, rows, strict=True)}
+    names = [" · ".join(part for part in row if part) for row in zip(*columns, strict=True)]
+    alike: dict[str, list[Cell]] = {}
+    for cell, name in zip(cells, names, strict=True):
+        alike.setdefault(name, []).append(cell)
+    apart = {c.id: words for group in alike.values() for c, words in zip(group, _apart(group), strict=True)}
+    return {c.id: " · ".join(filter(None, (name, apart[c.id]))) for c, name in zip(cells, names, strict=True)}
 
 
-def _part(cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]], always: bool = False) -> list[str]:
+def _apart(group: Sequence[Cell]) -> list[str]:
+    """Name what still differs between cells of one name: `weights=random`; digests only when nothing else does."""
+    leaves = [dict(flat(cell.identity())) for cell in group]
+    differ = sorted(k for k in set().union(*leaves) if len({repr(leaf.get(k)) for leaf in leaves}) > 1)
+    names: list[str] = []
+    for keys in ([k for k in differ if not k.endswith("digest") and not k.startswith("parents.")], differ):
+        names = [", ".join(f"{k.rpartition('.')[2]}={str(leaf.get(k))[:12]}" for k in keys) for leaf in leaves]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _part(cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]]) -> list[str]:
     unique = {canonical(part(cell)): part(cell) for cell in cells}
     named = dict(zip(unique, labels(list(unique.values())), strict=True))
-    return _varying([named[canonical(part(cell))] for cell in cells], always)
+    return [named[canonical(part(cell))] for cell in cells]
 
 
-def _varying(texts: list[str], always: bool = False) -> list[str]:
-    return texts if always or len(set(texts)) > 1 else [""] * len(texts)
+def _telling(own: Sequence[bool], texts: list[str]) -> list[str]:
+    """Blank what goes without saying: the one text that all own cells have."""
+    usual = {text for text, counts in zip(texts, own, strict=True) if counts}
+    return ["" if len(usual) == 1 and text in usual else text for text in texts]
 
 
 def _recipes(cells: Sequence[Cell]) -> list[str]:

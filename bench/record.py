@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from bench.cell import Cell
 
 SCHEMA = 1
 Status = Literal["ok", "failed", "oom", "timeout", "diverged", "skipped", "interrupted"]
-STATUSES: tuple[str, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,11 @@ class Seconds:
 
     prepare     decoding and resizing this cell's own training examples
     setup       building the model, compiling, autotuning
-    train       optimiser steps and closed-form fits, without monitoring
+    train       optimiser steps, closed-form fits and selection on validation, without monitoring
     evaluate    predictions on test and monitor: apart from every total
     measure     cost and latency measurement: apart from every total
     shared      the price of the artifacts used: a feature pass over this cell's own examples, the teacher
-    parents     the part of `shared` that is the training of parent cells (a teacher)
+    parents     the part of `shared` that is the training of parent cells (a teacher), less what this cell pays anyway
     marginal    what this run spent for this cell
     standalone  what a user who runs only this cell pays for the trained model: prepare + setup + train + shared
     """
@@ -117,24 +119,11 @@ class Record:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
         """Read a record back. Raises ValueError when it is not a record of this schema."""
-        try:
-            if data["schema"] != SCHEMA:
-                raise ValueError(f"schema {data['schema']!r}, this version reads {SCHEMA}")
-            if data["status"] not in STATUSES:
-                raise ValueError(f"unknown status {data['status']!r}")
-            known = {f.name for f in fields(cls)}
-            record = {k: v for k, v in data.items() if k in known}
-            record["cell"] = Cell.from_json(data["cell"])
-            record["curve"] = tuple(Point(**p) for p in data["curve"])
-            record["seconds"] = Seconds(**data["seconds"])
-            record["cost"] = Cost(**data["cost"])
-            record["latency"] = tuple(
-                Latency(**{**entry, "samples_ms": tuple(entry["samples_ms"])}) for entry in data["latency"]
-            )
-            record["artifacts"] = tuple(data["artifacts"])
-            return cls(**record)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a record: {type(error).__name__}: {error}") from None
+        return loads(json.dumps(data))
+
+
+class NewerSchema(ValueError):
+    """A record that a later version of the harness wrote."""
 
 
 def dumps(record: Record) -> str:
@@ -142,3 +131,23 @@ def dumps(record: Record) -> str:
     body = record.to_json()
     lines = (f"  {json.dumps(k)}: {json.dumps(body[k], allow_nan=False)}" for k in sorted(body))
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def loads(text: str) -> Record:
+    """Read the text of a record's file, every field by its type. Raises NewerSchema or ValueError."""
+    data = json.loads(text)
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise NewerSchema(f"schema {schema}, this version reads {SCHEMA}")
+    if schema != SCHEMA:
+        raise ValueError(f"schema {schema!r}, this version reads {SCHEMA}")
+    try:
+        return _adapter().validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)

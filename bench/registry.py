@@ -11,11 +11,12 @@ import dataclasses
 import importlib
 import json
 import pkgutil
-from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bench.errors import OptionError, UnknownName, did_you_mean, nearest
+from bench.errors import OptionError, PluginError, UnknownName, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -37,12 +38,16 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, plugin: P) -> P:
-        """Add a plugin class under its `name`; a class decorator."""
-        name: str = plugin.name  # type: ignore[attr-defined]
-        known = self._plugins.get(name)
-        if known is not None and known.__module__ != plugin.__module__:
-            raise ValueError(f"two {self.kind} plugins are named {name!r}: {known.__module__}, {plugin.__module__}")
-        self._plugins[name] = strict(plugin)
+        """Add a plugin class under its `name`; a class decorator. Raises PluginError when the name is taken."""
+        if not (dataclasses.is_dataclass(plugin) and hasattr(plugin, "name") and hasattr(plugin, "version")):
+            raise PluginError(f"{_origin(plugin)}: a {self.kind} plugin is a dataclass with a `name` and a `version`")
+        known = self._plugins.get(plugin.name)
+        if known is not None and _origin(known) != _origin(plugin):
+            raise PluginError(
+                f"two {self.kind} plugins are named {plugin.name!r}: {_origin(known)} and {_origin(plugin)}; "
+                "rename one or uninstall its package"
+            )
+        self._plugins[plugin.name] = strict(plugin)  # type: ignore[assignment]
         return plugin
 
     def names(self) -> list[str]:
@@ -58,25 +63,37 @@ class Registry(Generic[T]):
         return self._plugins[name]
 
     def create(self, spec: Mapping[str, Any]) -> T:
-        """Build a plugin from `{name: ..., option: value}`.
-
-        Keys that identity adds (`version`, `digest`, `weights_digest`) are ignored, so a cell can be read back.
-        Raises UnknownName or OptionError.
-        """
-        plugin = self.get(spec["name"])
-        options = {k: v for k, v in spec.items() if k not in ("name", "version", "digest")}
-        return build(plugin, options, f"{self.kind} {spec['name']!r}")
+        """Build a plugin from `{name: ..., option: value}`. Raises UnknownName or OptionError."""
+        options = {k: v for k, v in spec.items() if k != "name"}
+        return build(self.get(spec["name"]), options, f"{self.kind} {spec['name']!r}")
 
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 importlib.import_module(f"{self.package}.{module.name}")
         for entry in entry_points(group=self.group):
-            self.register(entry.load())
+            self.register(self._third_party(entry))
+        self._loaded = True
+
+    def _third_party(self, entry: EntryPoint) -> type[T]:
+        try:
+            plugin: type[T] = entry.load()
+        except PluginError:
+            raise
+        except Exception as error:  # what another package raises when it is imported can be anything
+            package = entry.dist.name if entry.dist else entry.value
+            raise PluginError(
+                f"the {self.kind} plugin {entry.name!r} of the package {package!r} cannot be imported: "
+                f"{type(error).__name__}: {' '.join(str(error).split())}; mend or uninstall that package"
+            ) from error
+        return plugin
+
+
+def _origin(plugin: type[Any]) -> str:
+    return f"{plugin.__module__}.{plugin.__qualname__}"
 
 
 def runtime_option(default: Any = dataclasses.MISSING) -> Any:
@@ -91,10 +108,7 @@ def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(plugin) if f.init}  # type: ignore[arg-type]
     for key in options:
         if key not in fields:
-            hint = did_you_mean(nearest(str(key), fields)) or (
-                f"; it has {', '.join(sorted(fields))}" if fields else "; it has no options"
-            )
-            raise OptionError(f"unknown option {key!r} of {what}{hint}", (key,))
+            raise OptionError(f"unknown option {key!r} of {what}{_instead(key, fields)}", (key,), key=True)
     for key, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and key not in options:
@@ -104,8 +118,29 @@ def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
         return built
     except ValidationError as error:
         first = error.errors()[0]
-        path = tuple(p for p in first["loc"] if not (isinstance(p, str) and p not in options and p not in fields))
+        path: tuple[str | int, ...] = tuple(first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            known = _options_at(plugin, path[:-1])
+            raise OptionError(
+                f"unknown option {path[-1]!r} of {path[-2]}{_instead(path[-1], known)}", path, key=True
+            ) from None
         raise OptionError(f"{what}: {plain_message(first)}", path) from None
+
+
+def _instead(key: object, known: Iterable[str]) -> str:
+    """Return the nearest right word, or all of them."""
+    words = sorted(known)
+    return did_you_mean(nearest(str(key), words)) or f"; it has {', '.join(words) or 'no options'}"
+
+
+def _options_at(plugin: type[Any], path: Sequence[str | int]) -> list[str]:
+    """Return the options of the dataclass that is nested at `path` of a plugin."""
+    schema = adapter(plugin).json_schema()
+    here = schema
+    for key in path:
+        here = here["properties"].get(key, {})
+        here = schema.get("$defs", {}).get(here.get("$ref", "").rpartition("/")[2], here)
+    return list(here.get("properties", ()))
 
 
 def strict(data: P) -> P:
@@ -136,6 +171,7 @@ _WORDS = {
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
+    "dataclass_type": "must be a mapping",
     "missing": "is missing",
 }
 
@@ -146,11 +182,14 @@ def plain_message(error: Mapping[str, Any]) -> str:
     words = _WORDS.get(error["type"])
     if error["type"] == "missing":
         return f"{name} is missing"
+    hint = ""
+    if error["type"] == "literal_error":
+        hint = did_you_mean(nearest(str(error["input"]), re.findall(r"'([^']*)'", error["ctx"]["expected"])))
     if words is None:
         words = error["msg"].removeprefix("Value error, ")
         words = words[0].lower() + words[1:].replace("Input should", "should")
         words = words.removeprefix("input ")
-    return f"{name} {words}, not {_short(error['input'])}"
+    return f"{name} {words}, not {_short(error['input'])}{hint}"
 
 
 def _short(value: Any) -> str:

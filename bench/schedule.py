@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Protocol
@@ -12,19 +12,33 @@ from bench.plan import Entry, Plan
 from bench.record import Record
 from bench.store import Store
 
+Watch = Callable[[dict[str, Any]], None]
+
 
 class Engine(Protocol):
-    """Runs one job: cell JSON in, record JSON out."""
+    """Runs one job: cell JSON in, record JSON out. `check` says what of the user's would fail a cell; see `trial`.
 
-    def run(
-        self, job: Mapping[str, Any], deadline_seconds: float | None, watch: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any]: ...
+    `watch` is given `{"kind": "starting"}` when there is no worker yet, `{"kind": "note", "text"}` for what there is to
+    say, `{"kind": "begun"}` when a worker takes up the job, and `{"kind": "point", ...}` for each point of the curve.
+    What comes back may lack all but `status` and `reason`.
+    """
+
+    def check(self, cells: Sequence[Mapping[str, Any]], watch: Watch) -> dict[str, Any] | None: ...
+
+    def run(self, job: Mapping[str, Any], deadline_seconds: float | None, watch: Watch) -> dict[str, Any]: ...
 
 
 class Listener(Protocol):
-    """Is told what happens in a run."""
+    """Is told what happens in a run: a cell is started, begun by a worker, has points, and ends.
+
+    `waiting` says, before the first cell as well, what the run is waiting for.
+    """
 
     def started(self, cell: Cell, number: int, count: int, remaining_seconds: float | None) -> None: ...
+
+    def waiting(self, what: str) -> None: ...
+
+    def begun(self, cell: Cell) -> None: ...
 
     def point(self, cell: Cell, point: Mapping[str, Any]) -> None: ...
 
@@ -33,10 +47,14 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Status:
-    """Where a plan stands: the records there are, and the entries still to be run, in order."""
+    """Where a plan stands: the records there are, and the entries still to be run, in order.
+
+    `alone` are the ids of records that came without their predictions, and are measured again for that.
+    """
 
     records: dict[str, Record]
     missing: tuple[Entry, ...]
+    alone: frozenset[str] = frozenset()
 
 
 def status(plan: Plan, store: Store, force: bool = False) -> Status:
@@ -44,25 +62,27 @@ def status(plan: Plan, store: Store, force: bool = False) -> Status:
 
     A cell is done when its record says skipped, or ok with its predictions beside it: a record that came alone, from
     another machine by git, is reported but measured again. A parent whose trained weights are gone is run again when a
-    child still needs them.
+    child still needs them. `force` runs all cells again.
     """
     records = store.read_all(e.cell.id for e in plan.runnable)
-    done = set() if force else {i for i, r in records.items() if _is_done(r, store)}
-    missing = [e for e in plan.runnable if e.cell.id not in done]
-    wanted = {parent for e in missing for parent in e.cell.parents.values()}
-    lost = {i for i in wanted & done if not store.weights(i).exists()}
-    again = {e.cell.id for e in missing} | lost
-    return Status(records, tuple(e for e in plan.runnable if e.cell.id in again))
-
-
-def _is_done(record: Record, store: Store) -> bool:
-    return record.status == "skipped" or (record.status == "ok" and store.predictions(record.cell_id).exists())
+    alone = {i for i, r in records.items() if r.status == "ok" and not force and not store.has_predictions(i)}
+    done = set() if force else {i for i, r in records.items() if r.status in ("ok", "skipped")} - alone
+    missing: list[Entry] = []
+    wanted: set[str] = set()
+    for entry in reversed(plan.runnable):  # children before their parents
+        i = entry.cell.id
+        lost = i in wanted and i in done and records[i].status == "ok" and not store.has_weights(i)
+        if i not in done or lost:
+            missing.append(entry)
+            wanted |= set(entry.cell.parents.values())
+    return Status(records, tuple(reversed(missing)), frozenset(alone))
 
 
 def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: bool = False) -> dict[str, Record]:
     """Run every missing cell of a plan, in order, writing each record as soon as it is there; return all records.
 
-    A failure is a record, and the cells go on; a cell whose parent did not end ok fails with that reason.
+    A failure is a record, and the cells go on; a cell whose parent did not end ok fails with that reason. An interrupt
+    leaves a record that says so, unless there is an earlier one that ended ok, and is raised again.
     """
     now = status(plan, store, force)
     records = dict(now.records)
@@ -71,51 +91,86 @@ def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: boo
         cell = entry.cell
         rest = [e.cell for e in now.missing[number - 1 :]]
         listener.started(cell, number, len(now.missing), total(estimate(rest, records.values())))
-        attempt = records[cell.id].attempt + 1 if cell.id in records else 1
-        record = replace(_run_one(plan, store, engine, listener, cell, records, cell.id in keep), attempt=attempt)
+        attempt = _Attempt(plan, store, listener, cell, records)
+        try:
+            record = attempt.run(engine, cell.id in keep)
+        except KeyboardInterrupt:
+            if cell.id not in records or records[cell.id].status != "ok":
+                store.write(attempt.record("interrupted", "the run was stopped by its user"))
+            raise
         store.write(record)
         records[cell.id] = record
         listener.ended(record)
     return records
 
 
-def _run_one(
-    plan: Plan,
-    store: Store,
-    engine: Engine,
-    listener: Listener,
-    cell: Cell,
-    records: Mapping[str, Record],
-    keep_weights: bool,
-) -> Record:
-    parents = {role: records.get(parent) for role, parent in cell.parents.items()}
-    for role, parent in parents.items():
-        if parent is None or parent.status != "ok":
-            ended = parent.status if parent else "missing"
-            return Record(cell.id, plan.suite.suite, cell, "failed", f"its {role} {cell.parents[role]} is {ended}")
-    job = {
-        "suite": plan.suite.suite,
-        "cell": cell.to_json(),
-        "parents": {
-            role: {"record": parent.to_json(), "weights": str(store.weights(parent.cell_id).absolute())}
-            for role, parent in parents.items()
-            if parent
-        },
-        "artifacts": str(store.artifacts.absolute()),
-        "predictions": str(store.predictions(cell.id).absolute()),
-        "weights": str(store.weights(cell.id).absolute()) if keep_weights else None,
-    }
-    points: list[dict[str, Any]] = []
+class _Attempt:
+    """One cell on its way to a record."""
 
-    def watch(point: dict[str, Any]) -> None:
-        points.append({k: v for k, v in point.items() if k != "cell_id"})
-        listener.point(cell, point)
+    def __init__(self, plan: Plan, store: Store, listener: Listener, cell: Cell, records: Mapping[str, Record]) -> None:
+        self.plan, self.store, self.listener, self.cell, self.records = plan, store, listener, cell, records
+        self.number = records[cell.id].attempt + 1 if cell.id in records else 1
+        self.known: dict[str, Any] = {}
+        self.points: list[dict[str, Any]] = []
 
-    result = engine.run(job, plan.suite.deadline_seconds, watch)
-    if "cell" in result:
-        return Record.from_json(result)
-    died = Record(cell.id, plan.suite.suite, cell, "failed").to_json()
-    return Record.from_json({**died, **result, "curve": points})
+    def run(self, engine: Engine, keep_weights: bool) -> Record:
+        """Have the cell run, unless a parent of it did not end ok."""
+        for role, parent in self.cell.parents.items():
+            problem = self._problem(role, parent)
+            if problem is not None:
+                return problem
+        result = engine.run(self._job(keep_weights), self.plan.suite.deadline_seconds, self._watch)
+        if "cell" in result:
+            return replace(Record.from_json(result), attempt=self.number)
+        return self.record(**result)
+
+    def record(self, status: str, reason: str, **known: Any) -> Record:
+        """Return a record of what is known of a cell that did not live to write its own."""
+        bare = Record(self.cell.id, self.plan.suite.suite, self.cell, "failed", attempt=self.number).to_json()
+        return Record.from_json(
+            {**bare, **self.known, **known, "status": status, "reason": reason, "curve": self.points}
+        )
+
+    def _problem(self, role: str, parent: str) -> Record | None:
+        """Return the record of a cell that cannot run because its parent did not: skipped when the parent was."""
+        found = self.records.get(parent)
+        if found is not None and found.status == "ok":
+            return None
+        skip = next((e.skip for e in self.plan.entries if e.cell.id == parent and e.skip), None)
+        ended = found.status if found else "skipped" if skip else "missing"
+        why = (found.reason if found else skip) or "no reason was recorded"
+        return self.record("skipped" if ended == "skipped" else "failed", f"its {role} {parent} is {ended}: {why}")
+
+    def _job(self, keep_weights: bool) -> dict[str, Any]:
+        store, cell = self.store, self.cell
+        return {
+            "suite": self.plan.suite.suite,
+            "cell": cell.to_json(),
+            "parents": {
+                role: {"record": self.records[parent].to_json(), "weights": str(store.weights(parent).absolute())}
+                for role, parent in cell.parents.items()
+            },
+            "artifacts": str(store.artifacts.absolute()),
+            "predictions": str(store.predictions(cell.id).absolute()),
+            "weights": str(store.weights(cell.id).absolute()) if keep_weights else None,
+        }
+
+    def _watch(self, message: dict[str, Any]) -> None:
+        kind = message["kind"]
+        body = {k: v for k, v in message.items() if k != "kind"}
+        if kind == "begun":
+            self.known = {key: body[key] for key in ("started_at", "environment")}
+            self.listener.begun(self.cell)
+        elif kind == "point":
+            self.points.append(body)
+            self.listener.point(self.cell, body)
+        else:
+            pass_on(message, self.listener)
+
+
+def pass_on(message: Mapping[str, Any], listener: Listener) -> None:
+    """Tell a listener what an engine says that is about no cell."""
+    listener.waiting("starting the worker" if message["kind"] == "starting" else message["text"])
 
 
 def work(cell: Cell) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.backbones import sources
@@ -12,41 +13,66 @@ from bench.strategies import strategies
 from bench.suite import Suite
 from bench.tasks import tasks
 
+Schema = dict[str, Any]
 
-def suite_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a suite file."""
+
+def suite_schema() -> Schema:
+    """Return the JSON Schema (2020-12) of a suite file.
+
+    It knows every key, name, option and type. What takes looking at two places at once (a size and the data, a `when`
+    and the axes) is left to `bench plan`.
+    """
     schema = Suite.model_json_schema()
-    definitions = schema.setdefault("$defs", {})
+    definitions: dict[str, Schema] = schema.setdefault("$defs", {})
     recipe = adapter(Recipe).json_schema()
     definitions.update(recipe.pop("$defs", {}))
     definitions["Recipe"] = recipe
     schema["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
-    definitions["Assignment"]["properties"]["recipe"] = {**recipe, "required": []}
+    definitions["Assignment"]["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
     schema["properties"]["task"] = _any_of(tasks, definitions)
-    axes = definitions["Matrix"]["properties"]
-    axes["dataset"]["items"] = _any_of(datasets, definitions)
-    axes["strategy"]["items"] = _any_of(strategies, definitions)
-    axes["backbone"]["items"] = _backbone()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A bench suite", **schema}
+    matrix = definitions["Matrix"]
+    matrix["properties"]["dataset"]["items"] = _any_of(datasets, definitions)
+    matrix["properties"]["strategy"]["items"] = _any_of(strategies, definitions)
+    matrix["properties"]["backbone"]["items"] = _backbone()
+    matrix["patternProperties"] = {r"^recipe\.": {"type": "array", "minItems": 1}}
+    matrix["additionalProperties"] = False
+    definitions["Profile"] = _profile(schema, matrix)
+    schema["properties"]["profiles"]["additionalProperties"] = {"$ref": "#/$defs/Profile"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A bench suite"}
 
 
-def _any_of(registry: Registry[Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def _profile(suite: Schema, matrix: Schema) -> Schema:
+    """Return the schema of what is laid over a suite: the same keys, none of them required."""
+    properties = {key: value for key, value in suite["properties"].items() if key != "profiles"}
+    properties["matrix"] = _without(matrix, "required")
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _without(schema: Mapping[str, Any], key: str) -> Schema:
+    return {k: v for k, v in schema.items() if k != key}
+
+
+def _any_of(registry: Registry[Any], definitions: dict[str, Schema]) -> Schema:
     """Return: a name, or a mapping with the name and that plugin's options."""
-    names = registry.names()
     options = []
-    for name in names:
+    bare = []
+    for name in registry.names():
         plugin = adapter(registry.get(name)).json_schema()
         definitions.update(plugin.pop("$defs", {}))
+        required = plugin.get("required", [])
         properties = {"name": {"const": name}, **plugin.get("properties", {})}
-        options.append({**plugin, "properties": properties, "required": ["name", *plugin.get("required", [])]})
-    return {"anyOf": [{"enum": names}, *options]}
+        options.append({**plugin, "properties": properties, "required": ["name", *required]})
+        if not required:
+            bare.append(name)
+    return {"anyOf": [{"enum": bare}, *options]}
 
 
-def _backbone() -> dict[str, Any]:
-    properties = {
-        "name": {"type": "string"},
-        "source": {"enum": [s.name for s in sources()]},
-        "weights": {"type": "string", "description": "pretrained, random, or the path of a checkpoint"},
-    }
+def _backbone() -> Schema:
+    """Return: a name, or a mapping with the name, the source and the options of any source."""
+    options: Schema = {}
+    for source in sources():
+        options |= _without(adapter(source).json_schema()["properties"], "model")
+    options["weights"] = {"type": "string", "description": "pretrained, random, or the path of a checkpoint"}
+    properties = {"name": {"type": "string"}, "source": {"enum": [s.name for s in sources()]}, **options}
     named = {"type": "object", "properties": properties, "required": ["name"], "additionalProperties": False}
     return {"anyOf": [{"type": "string"}, named]}

@@ -10,16 +10,20 @@ import fcntl
 import json
 import logging
 import os
+import time
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
-from bench.files import replacing
-from bench.record import Record, dumps
+from bench.files import TEMPORARY, replacing
+from bench.record import NewerSchema, Record, dumps, loads
 
 log = logging.getLogger("bench")
+
+STALE_SECONDS = 3600
 
 
 class Store:
@@ -43,17 +47,35 @@ class Store:
         """Return the file of a parent cell's trained weights."""
         return self.artifacts / "weights" / f"{cell_id}.safetensors"
 
-    def check(self) -> None:
-        """Raise StoreError, before anything runs, when records could not be read or written here."""
+    def has_predictions(self, cell_id: str) -> bool:
+        """Say whether a cell's predictions are there, and whole."""
+        return zipfile.is_zipfile(self.predictions(cell_id))
+
+    def has_weights(self, cell_id: str) -> bool:
+        """Say whether a parent cell's weights are there, and whole."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.weights(cell_id), framework="numpy"):
+                return True
+        except (OSError, SafetensorError):
+            return False
+
+    def check(self, writing: bool = False) -> None:
+        """Raise StoreError, before anything runs, when records could not be read here, or not written."""
+        wanted = os.R_OK | os.X_OK | (os.W_OK if writing else 0)
         for path in (self.folder, self.root):
-            if path.exists():
+            if os.path.lexists(path):
                 if not path.is_dir():
                     raise StoreError(f"{path}: is not a folder; choose another with --results")
-                if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-                    raise StoreError(f"{path}: cannot be read and written; mend its permissions or choose --results")
+                if not os.access(path, wanted):
+                    what = "read and written" if writing else "read"
+                    raise StoreError(f"{path}: cannot be {what}; mend its permissions, or choose --results")
                 return
-        parent = next(p for p in self.root.absolute().parents if p.exists())
-        if not os.access(parent, os.W_OK | os.X_OK):
+        parent = next(p for p in self.root.absolute().parents if os.path.lexists(p))
+        if not parent.is_dir():
+            raise StoreError(f"{self.root}: cannot be made: {parent} is not a folder; choose another with --results")
+        if writing and not os.access(parent, os.W_OK | os.X_OK):
             raise StoreError(f"{self.root}: cannot be made: {parent} is not writable; choose another with --results")
 
     def path(self, cell_id: str) -> Path:
@@ -61,22 +83,29 @@ class Store:
         return self.folder / f"{cell_id}.json"
 
     def read(self, cell_id: str) -> Record | None:
-        """Return a cell's record, or None. A file that is no record is set aside and named, never overwritten."""
+        """Return a cell's record, or None.
+
+        A file that is no record, or another cell's, is set aside and named, never overwritten. Raises StoreError when
+        it cannot be read, or is of a later version of the harness.
+        """
         path = self.path(cell_id)
         try:
-            return Record.from_json(json.loads(path.read_text(encoding="utf-8")))
+            record = loads(path.read_text(encoding="utf-8"))
+            if record.cell_id != cell_id:
+                raise ValueError(f"it is the record of {record.cell_id}")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+        except NewerSchema as error:
+            raise StoreError(f"{path}: is of a later version of bench ({error}); upgrade, or use --results") from None
         except ValueError as error:
             aside = path.with_suffix(".corrupt")
             log.warning("%s is not a readable record (%s); it is set aside as %s", path, error, aside.name)
-            try:
+            with suppress(OSError):  # where nothing can be renamed, nothing can be overwritten either
                 path.replace(aside)
-            except OSError as refused:
-                raise StoreError(f"{path}: is no record and cannot be set aside: {refused.strerror}") from None
             return None
+        return record
 
     def read_all(self, cell_ids: Iterable[str]) -> dict[str, Record]:
         """Return the records that there are, by cell id, in the order asked."""
@@ -96,20 +125,37 @@ class Store:
 
     def write_suite(self, resolved: Mapping[str, Any]) -> None:
         """Save the suite as it was run, beside its results."""
-        write_text(self.folder / "suite.json", json.dumps(resolved, indent=2) + "\n")
+        write_text(self.folder / "suite.json", json.dumps(resolved, indent=2, ensure_ascii=False) + "\n")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the suite's results for one run. The lock goes with its process, however that ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as handle:
+        """Hold the suite's results for one run. The lock goes with its process, however that ends.
+
+        Half-written files of a run that was killed are removed. Raises StoreError.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise StoreError(f"{self.folder}: cannot be written: {error.strerror}") from None
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StoreError(
                     f"{self.folder}: another run is writing here; wait for it, or choose another folder with --results"
                 ) from None
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what a killed run left half-written. Artifacts may be another suite's, at this moment."""
+        for path in self.folder.rglob(TEMPORARY):
+            path.unlink(missing_ok=True)
+        for path in self.artifacts.rglob(TEMPORARY):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,8 +1,8 @@
 """A suite: a YAML file that asks one question of a matrix of cells under one recipe.
 
-`load` reads, lays the profile and the `--set` values over it, checks the shape, and gives a frozen Suite. Names and
-options of plugins are checked by the planner, which builds them; both report file, line and column through the
-suite's document.
+`load` reads it, checks its shape and that of each of its profiles, lays the chosen profile and the `--set` values over
+it, and gives a frozen Suite. Names and options of plugins are checked by the planner, which builds them; both report
+file, line and column through the suite's document.
 """
 
 from __future__ import annotations
@@ -12,23 +12,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic_core import PydanticCustomError
 
 from bench.document import Document, Trail, read
 from bench.errors import BenchError, SuiteError, UsageError, did_you_mean, nearest
 from bench.registry import plain_message
 
+# Folders of a results folder that are no suite's.
+RESERVED = ("artifacts", "baselines")
 
-def _named(value: Any) -> Any:
-    """Read a bare name as `{name: NAME}`."""
-    return {"name": value} if isinstance(value, str) else value
+
+def named(value: Any) -> Any:
+    """Read a bare name as `{name: NAME}`. Raises a validation error unless the value has a name."""
+    spec = {"name": value} if isinstance(value, str) else value
+    if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+        raise PydanticCustomError("named", "must be a name or a mapping with a name")
+    return spec
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-Named = Annotated[dict[str, Any], BeforeValidator(_named)]
+Named = Annotated[dict[str, Any], BeforeValidator(named)]
 Axis = Annotated[list[Named], Field(min_length=1)]
+When = Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class Matrix(_Model):
@@ -57,14 +65,14 @@ class Assignment(_Model):
 class Override(_Model):
     """Fields of the recipe that differ for the cells that match `when`."""
 
-    when: dict[str, Any]
+    when: When
     set: Assignment
 
 
 class Exclusion(_Model):
     """Cells left out, and why; they are shown as skipped."""
 
-    when: dict[str, Any]
+    when: When
     reason: Annotated[str, Field(min_length=1)]
 
 
@@ -83,6 +91,12 @@ class Suite(_Model):
     profiles: dict[str, dict[str, Any]] = {}
 
     _document: Document = PrivateAttr()
+    _known: dict[str, list[Any]] = PrivateAttr()
+
+    @property
+    def known_axes(self) -> dict[str, list[Any]]:
+        """Every value that an axis has in the file or in one of its profiles: what a `when` may speak of."""
+        return self._known
 
     def error(self, trail: Trail, message: str, key: bool = False) -> SuiteError:
         """Return a SuiteError that begins with the place of a value (or of its key) in the file."""
@@ -90,12 +104,10 @@ class Suite(_Model):
 
     def locate(self, error: BenchError, trail: Trail) -> SuiteError:
         """Return `error`, which a plugin raised about the value at `trail`, with its place in the file."""
-        path = tuple(getattr(error, "path", ()))
-        known = (*trail, *path) in self._document.keys
-        return self.error((*trail, *path), str(error), key=known and "unknown option" in str(error))
+        return self.error((*trail, *getattr(error, "path", ())), str(error), key=getattr(error, "key", False))
 
     def resolved(self) -> dict[str, Any]:
-        """Return the suite as it will be run, profile and settings applied, as plain JSON."""
+        """Return the suite as it will be run, profile and settings applied, as plain JSON that `load` reads back."""
         return self.model_dump(exclude={"profiles"})
 
 
@@ -105,49 +117,75 @@ def load(path: Path | str, profile: str | None = None, settings: Sequence[str] =
     Raises SuiteError with file:line:column, or UsageError for a wrong profile or setting.
     """
     document = read(Path(path))
+    written = _checked(document)
+    variants = {name: document.laid(("profiles", name)) for name in written.profiles}
+    known = [written, *(_checked(variant) for variant in variants.values())]
     if profile is not None:
-        profiles = document.data.get("profiles")
-        profiles = profiles if isinstance(profiles, dict) else {}
-        if not isinstance(profiles.get(profile), dict):
-            hint = did_you_mean(nearest(profile, profiles)) or (
-                f"; it has {', '.join(profiles)}" if profiles else "; it has no profiles"
-            )
-            raise UsageError(f"{path}: unknown profile {profile!r}{hint}")
-        document.overlay((), profiles[profile], ("profiles", profile))
+        if profile not in variants:
+            hint = did_you_mean(nearest(profile, variants)) or f"; it has {', '.join(variants) or 'none'}"
+            raise UsageError(f"--profile {profile}: {path} has no such profile{hint}")
+        document = variants[profile]
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {setting}: write it as KEY=VALUE, for example recipe.epochs=5")
-        document.assign(tuple(key.strip().split(".")), text, f"--set {setting}")
+        _set(document, setting)
+    suite = _checked(document)
+    suite._known = {}
+    for variant in (*known, suite):
+        for axis, values in variant.matrix.axes().items():
+            suite._known.setdefault(axis, []).extend(values)
+    return suite
+
+
+def _set(document: Document, setting: str) -> None:
+    """Lay one `--set KEY=VALUE` over the suite; the axis of `matrix.recipe.lr` is `recipe.lr`."""
+    origin = f"--set {setting}"
+    key, equals, text = setting.partition("=")
+    trail = tuple(key.strip().split("."))
+    if not equals or not all(trail):
+        raise UsageError(f"{origin}: write it as KEY=VALUE, for example recipe.epochs=5")
+    if trail[0] == "profiles":
+        raise UsageError(f"{origin}: choose a profile with --profile, and set what it would set")
+    if trail[:2] == ("matrix", "recipe"):
+        trail = ("matrix", ".".join(trail[1:]))
+    document.assign(trail, text, origin)
+
+
+def _checked(document: Document) -> Suite:
+    """Return the suite in a document, its shape checked."""
+    matrix = document.data.get("matrix")
+    for axis in matrix if isinstance(matrix, dict) else ():
+        if axis not in Matrix.model_fields and not axis.startswith("recipe."):
+            hint = did_you_mean(nearest(axis, Matrix.model_fields))
+            raise document.error(("matrix", axis), f"unknown axis {axis!r}{hint}", key=True)
     try:
         suite = Suite.model_validate(document.data)
     except ValidationError as error:
         raise _explain(document, error) from None
     suite._document = document
-    for axis in suite.matrix.model_extra or {}:
-        _check_extra_axis(suite, axis)
+    if suite.suite in RESERVED:
+        raise suite.error(("suite",), f"a suite cannot be called {suite.suite!r}, like a folder of all results")
+    for axis, values in (suite.matrix.model_extra or {}).items():
+        if not isinstance(values, list) or not values:
+            raise suite.error(("matrix", axis), f"{axis} must be a list of at least one value")
     return suite
 
 
-def _check_extra_axis(suite: Suite, axis: str) -> None:
-    trail = ("matrix", axis)
-    if not axis.startswith("recipe."):
-        raise suite.error(trail, f"unknown axis {axis!r}{did_you_mean(nearest(axis, Matrix.model_fields))}", key=True)
-    values = suite.matrix.axes()[axis]
-    if not isinstance(values, list) or not values:
-        raise suite.error(trail, f"{axis} must be a list of at least one value")
-
-
 def _explain(document: Document, error: ValidationError) -> SuiteError:
-    """Say the first thing that is wrong, where, and what the nearest right word is."""
-    first = min(error.errors(), key=lambda e: document.values.get(tuple(e["loc"]), (10**9, 0)))
+    """Say the first thing that is wrong, where, and what the nearest right word is. A misspelt key goes first."""
+
+    def order(found: Any) -> tuple[bool, tuple[int, int]]:
+        trail = tuple(found["loc"])
+        unknown = found["type"] == "extra_forbidden"
+        return not unknown, (document.keys if unknown else document.values).get(trail, (10**9, 0))
+
+    first = min(error.errors(), key=order)
     trail = tuple(first["loc"])
+    name = next((str(key) for key in reversed(trail) if isinstance(key, str)), "suite")
     if first["type"] == "extra_forbidden":
         known = _fields_at(trail[:-1])
-        hint = did_you_mean(nearest(str(trail[-1]), known)) or f"; known here: {', '.join(known)}"
-        return document.error(trail, f"unknown key {trail[-1]!r}{hint}", key=True)
+        hint = did_you_mean(nearest(name, known)) or f"; known here: {', '.join(known)}"
+        return document.error(trail, f"unknown key {name!r}{hint}", key=True)
     if first["type"] == "too_short":
-        return document.error(trail, f"{trail[-1]} is empty; it needs at least one value")
+        return document.error(trail, f"{name} is empty; it needs at least one value")
     if first["type"] == "string_pattern_mismatch":
         return document.error(trail, "a suite's name is letters, digits, - and _, at most 64 of them")
     return document.error(trail, plain_message(first))
@@ -174,15 +212,20 @@ def matches(when: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
 
     A plugin matches by its name, or by a mapping whose every option it has.
     """
-    return all(any(_same(want, point.get(axis)) for want in _alternatives(value)) for axis, value in when.items())
+    return all(
+        axis in point and any(same(want, point[axis]) for want in alternatives(value)) for axis, value in when.items()
+    )
 
 
-def _alternatives(value: Any) -> Iterator[Any]:
+def alternatives(value: Any) -> Iterator[Any]:
+    """Yield the values that a `when` allows: those of a list, or the one."""
     yield from value if isinstance(value, list) else [value]
 
 
-def _same(want: Any, value: Any) -> bool:
+def same(want: Any, value: Any) -> bool:
+    """Say whether `want` describes `value`: a name describes what bears it, a mapping whatever has all its options."""
     if isinstance(value, Mapping):
-        want = _named(want)
-        return isinstance(want, Mapping) and all(k in value and value[k] == v for k, v in want.items())
+        if isinstance(want, str):
+            return bool(value.get("name") == want)
+        return isinstance(want, Mapping) and all(k in value and same(v, value[k]) for k, v in want.items())
     return bool(want == value)

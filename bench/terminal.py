@@ -1,18 +1,25 @@
-"""What a run says on the terminal: a live bar with the current cell's curve, or plain lines when it is no terminal."""
+"""What a run says: a live bar with the current cell's curve on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.cell import Cell
 from bench.record import Record
 from bench.schedule import Listener
 
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
 BARS = "▁▂▃▄▅▆▇█"
+BAR_WIDTH = 24
+CURVE_WIDTH = 32
+# In plain lines, a cell that says nothing for so long is heard of.
+QUIET_SECONDS = 30.0
 
 
 class Silent:
@@ -20,6 +27,12 @@ class Silent:
 
     def started(self, cell: Cell, number: int, count: int, remaining_seconds: float | None) -> None:
         """Ignore the start of a cell."""
+
+    def waiting(self, what: str) -> None:
+        """Ignore what the run is waiting for."""
+
+    def begun(self, cell: Cell) -> None:
+        """Ignore that a worker took the cell up."""
 
     def point(self, cell: Cell, point: Mapping[str, Any]) -> None:
         """Ignore a point of the curve."""
@@ -29,81 +42,174 @@ class Silent:
 
 
 class Lines(Silent):
-    """One plain line a cell, for logs and pipes."""
+    """One plain line a cell, for logs and pipes; a long cell is heard of in between."""
 
-    def __init__(self, titles: Mapping[str, str]) -> None:
-        self.titles = titles
-        self.place, self.since = "", 0.0
+    def __init__(self, titles: Mapping[str, str], stream: TextIO) -> None:
+        self.titles, self.stream = titles, stream
+        self.place, self.left = "", ""
+        self.since = self.spoke = time.monotonic()
 
     def started(self, cell: Cell, number: int, count: int, remaining_seconds: float | None) -> None:
         """Note the cell that runs."""
-        self.place, self.since = f"[{number}/{count}]", time.monotonic()
+        self.place, self.left = f"[{number}/{count}]", remaining(remaining_seconds)
+        self.since = self.spoke = time.monotonic()
+
+    def waiting(self, what: str) -> None:
+        """Say what the run is waiting for."""
+        self._say(what)
+
+    def begun(self, cell: Cell) -> None:
+        """Count the seconds of the cell from here."""
+        self.since = time.monotonic()
+
+    def point(self, cell: Cell, point: Mapping[str, Any]) -> None:
+        """Say how far a long cell has come."""
+        if time.monotonic() - self.spoke > QUIET_SECONDS:
+            self._say("...", self.titles[cell.id], progress_words(point), self.left)
 
     def ended(self, record: Record) -> None:
         """Say how a cell ended."""
-        print(f"{self.place} {outcome(record, self.titles[record.cell_id], time.monotonic() - self.since)}", flush=True)
+        self._say(*outcome(record, self.titles[record.cell_id], time.monotonic() - self.since))
+
+    def _say(self, *words: str) -> None:
+        print("  ".join(word for word in (self.place, *words) if word), file=self.stream, flush=True)
+        self.spoke = time.monotonic()
 
 
 class Live(Silent):
-    """A progress bar with the time that is left and the current cell's curve."""
+    """Three lines that stay at the bottom: how far the run is, the cell that runs, and its curve.
 
-    def __init__(self, titles: Mapping[str, str], progress: Any, task: Any) -> None:
-        self.titles, self.progress, self.task = titles, progress, task
-        self.curve: list[float] = []
-        self.since = 0.0
+    Each fits the width of the terminal; cells that have ended are printed above.
+    """
+
+    def __init__(self, titles: Mapping[str, str], console: Console) -> None:
+        from rich.live import Live as Region
+
+        self.titles, self.console = titles, console
+        self.number, self.count, self.left = 0, 0, ""
+        self.title, self.note, self.curve = "", "", list[float]()
+        self.began = self.since = time.monotonic()
+        self.region = Region(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
 
     def started(self, cell: Cell, number: int, count: int, remaining_seconds: float | None) -> None:
         """Show the cell that runs."""
-        self.curve, self.since = [], time.monotonic()
-        left = "" if remaining_seconds is None else f"about {duration(remaining_seconds)} left"
-        title = self.titles[cell.id]
-        self.progress.update(self.task, total=count, completed=number - 1, cell=title, left=left, curve="")
+        self.number, self.count, self.left = number, count, remaining(remaining_seconds)
+        self.title, self.note, self.curve = self.titles[cell.id], "", []
+        self.since = time.monotonic()
+
+    def waiting(self, what: str) -> None:
+        """Show what the run is waiting for."""
+        self.note = what
+
+    def begun(self, cell: Cell) -> None:
+        """Show that the cell is being learnt."""
+        self.note, self.since = "", time.monotonic()
 
     def point(self, cell: Cell, point: Mapping[str, Any]) -> None:
         """Draw the curve so far."""
         if point.get("monitor_accuracy") is not None:
             self.curve.append(point["monitor_accuracy"])
-            self.progress.update(self.task, curve=f"{sparkline(self.curve)} {self.curve[-1]:.3f}")
+        self.note = progress_words(point)
 
     def ended(self, record: Record) -> None:
         """Say how a cell ended, above the bar."""
-        line = outcome(record, self.titles[record.cell_id], time.monotonic() - self.since)
-        self.progress.console.print(line, highlight=False, markup=False)
-        self.progress.update(self.task, advance=1)
+        from rich.table import Table
+
+        row = Table.grid(padding=(0, 2))
+        row.add_column(no_wrap=True, min_width=14)
+        row.add_column(no_wrap=True, min_width=6, justify="right")
+        row.add_column(overflow="fold")
+        what, seconds, *words = outcome(record, self.titles[record.cell_id], time.monotonic() - self.since)
+        row.add_row(
+            _line(what, "" if record.status == "ok" else "red"), _line(seconds), _line("  ".join(words), wrapped=True)
+        )
+        self.console.print(row)
+
+    def render(self) -> RenderableType:
+        """Return the three lines."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        now = time.monotonic()
+        bar = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            bar.add_column(no_wrap=True)
+        done = max(self.number - 1, 0)
+        if not self.count:
+            return Group(_line(f"{duration(now - self.began):>7}  {self.note}"))
+        bar.add_row(
+            ProgressBar(total=self.count, completed=done, width=BAR_WIDTH),
+            _line(f"{done}/{self.count}"),
+            _line(duration(now - self.began)),
+            _line(self.left),
+        )
+        curve = sparkline(self.curve[-CURVE_WIDTH:])
+        note = _line(f"{'':7}  {curve}{' ' if curve else ''}{self.note}", "cyan")
+        return Group(bar, _line(f"{duration(now - self.since):>7}  {self.title}"), note)
+
+
+def _line(text: str, style: str = "", wrapped: bool = False) -> RenderableType:
+    """Return text without markup, on one line that ends in an ellipsis where it must, or `wrapped` into several."""
+    from rich.text import Text
+
+    return Text(text, style=style, overflow="fold" if wrapped else "ellipsis", no_wrap=not wrapped)
 
 
 @contextmanager
-def listener(titles: Mapping[str, str], quiet: bool = False) -> Iterator[Listener]:
-    """Give the listener that fits where the output goes."""
-    if quiet:
-        yield Silent()
-    elif not sys.stdout.isatty():
-        yield Lines(titles)
-    else:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def listener(titles: Mapping[str, str], stream: TextIO | None = None) -> Iterator[Listener]:
+    """Give the listener that fits where the output goes; standard output unless a `stream` is given."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        yield Lines(titles, stream)
+        return
+    from rich.console import Console
 
-        text = [TextColumn("{task.fields[left]}"), TextColumn("{task.fields[cell]}  {task.fields[curve]}")]
-        with Progress(BarColumn(16), MofNCompleteColumn(), TimeElapsedColumn(), *text) as progress:
-            yield Live(titles, progress, progress.add_task("", total=1, cell="starting", left="", curve=""))
-
-
-def outcome(record: Record, title: str, seconds: float) -> str:
-    """Return one line on how a cell ended."""
-    what = f"{title}  {duration(seconds)}"
-    if record.status != "ok":
-        return f"{record.status:>8}  {what}  {record.reason}"
-    shown = ", ".join(f"{k} {v:.3f}" for k, v in list(record.metrics.items())[:1] if v is not None)
-    return f"{shown}  {what}"
+    live = Live(titles, Console(file=stream))
+    with live.region:
+        yield live
 
 
-def sparkline(values: list[float]) -> str:
+@contextmanager
+def busy(what: str, stream: TextIO | None = None) -> Iterator[None]:
+    """Show that something is going on, on a terminal; nothing anywhere else."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(file=stream).status(what):
+        yield
+
+
+def outcome(record: Record, title: str, seconds: float) -> list[str]:
+    """Return how a cell ended: its first metric or its status, the time that it took, its title, and the reason."""
+    first = next((f"{k} {v:.3f}" for k, v in record.metrics.items() if v is not None), "ok")
+    words = [first if record.status == "ok" else record.status, duration(seconds), title]
+    return words if record.status == "ok" else [*words, record.reason or ""]
+
+
+def progress_words(point: Mapping[str, Any]) -> str:
+    """Say one point of a curve."""
+    accuracy = point.get("monitor_accuracy")
+    known = "" if accuracy is None else f"accuracy {accuracy:.3f} after "
+    return f"{known}epoch {point['epoch']:g}"
+
+
+def remaining(seconds: float | None) -> str:
+    """Say the time that is left, when there is an estimate."""
+    return "" if seconds is None else f"about {duration(seconds)} left"
+
+
+def sparkline(values: Sequence[float]) -> str:
     """Draw values in [0, 1] as a line of blocks."""
     return "".join(BARS[min(int(max(v, 0.0) * len(BARS)), len(BARS) - 1)] for v in values)
 
 
 def duration(seconds: float) -> str:
     """Say a stretch of time in the unit that people would use."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"

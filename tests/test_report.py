@@ -434,3 +434,17 @@ def test_a_strategy_without_weights_stands_beside_each_variant_of_them():
         "vit(weights=pretrained)": ["scratch", "full"],
         "vit(weights=/w.safetensors)": ["scratch", "full"],
     }
+
+
+def test_the_recipe_says_what_was_the_same_for_all_and_where_it_was_not():
+    def longer(r):
+        recipe = {**r.cell.recipe, "epochs": 40 if r.cell.strategy["name"] == "scratch" else 10}
+        return replace(r, cell=replace(r.cell, recipe=recipe))
+
+    made = page(swap(homework(), lambda r: True, longer))
+    table = table_of(made, "recipe.epochs")
+    assert row_of(table, "scratch") == ["40", "40", "40"]
+    assert row_of(table, "distill") == ["10", "10", "10"]
+    said = " ".join(text_of(b.words) for b in made.blocks if b.kind == "paragraph")
+    assert "The same for every cell: augment.flip yes · batch_size 32 · lr 0.001" in said
+    assert not [t for t in made.tables() if t.name.startswith("recipe.") and t is not table]

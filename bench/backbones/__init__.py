@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from bench.errors import UnknownName
+from bench.errors import OptionError, UnknownName
 from bench.registry import Registry, build
 
 if TYPE_CHECKING:
@@ -18,29 +18,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BackboneFacts:
-    """One line of `bench list backbones`. Counts are of the published classifier at its own resolution."""
+    """What a source knows of a model; None where it can't be had. Counts are at the model's own resolution.
 
-    name: str
-    source: str
-    params_total: int | None
-    macs_forward: int | None
-    resolution: int | None
-    licence: str | None
-    weights_available: bool
+    `weights_at` is the address that published weights come from, `hf://OWNER/REPO` or a URL, and `licence` is theirs.
+    """
+
+    params_total: int | None = None
+    macs_forward: int | None = None
+    resolution: int | None = None
+    licence: str | None = None
+    weights_at: str | None = None
 
 
 class Backbone(Protocol):
     """The contract of a source of models: one instance is one model.
 
-    `model` is the library's name of it, `weights` is "pretrained", "random" or the path of a checkpoint.
-    `known` gives every model name and `weights_digest` names the content of the weights; both import no torch.
-    `build(classes, pretrained, seed)` gives a Network with a new head for `classes`, drawn from `seed`; its trunk has
-    the weights when `pretrained`, else is drawn from `seed` too. WeightsError says why weights can't be had.
+    `model` is the library's name of it, `weights` is "pretrained", "random" or the path of a checkpoint. `library` is
+    the distribution whose version the facts hang on, and of several sources that know a bare name the one with the
+    lowest `priority` has it.
+
+    `known` gives every model name, `weights_digest` names the content of the weights, and `weights_here` says whether
+    they can be had without a network; these three import no torch.
+
+    `build` gives a Network with a new head for `classes`, drawn from `seed`; its trunk has the weights when
+    `pretrained`, else is drawn from `seed` too. It takes pictures of `resolution` pixels, or of the model's own when
+    that is None. WeightsError says why weights can't be had, Skip why the model can't be used so.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     priority: ClassVar[int]
+    library: ClassVar[str]
     model: str
     weights: str
 
@@ -49,9 +57,11 @@ class Backbone(Protocol):
 
     def weights_digest(self) -> str: ...
 
-    def build(self, classes: int, pretrained: bool, seed: int) -> Network: ...
+    def build(self, classes: int, pretrained: bool, seed: int, resolution: int | None = None) -> Network: ...
 
     def facts(self) -> BackboneFacts: ...
+
+    def weights_here(self, facts: BackboneFacts) -> bool: ...
 
 
 backbones: Registry[Backbone] = Registry("backbone source", "bench.backbones")
@@ -67,11 +77,13 @@ def find(spec: Mapping[str, Any]) -> Backbone:
 
     Raises UnknownName with the nearest model names, or OptionError.
     """
-    options = {
-        "model": spec["name"],
-        **{k: v for k, v in spec.items() if k not in ("name", "source", "version", "digest")},
-    }
-    chosen = [backbones.get(spec["source"])] if spec.get("source") else sources()
+    options = {("model" if k == "name" else k): v for k, v in spec.items() if k != "source"}
+    if "model" in spec:
+        raise OptionError("unknown option 'model' of a backbone: its name is the model", ("model",), key=True)
+    wanted = spec.get("source")
+    if not isinstance(wanted, str | None):
+        raise OptionError(f"source must be text, not {wanted!r}", ("source",))
+    chosen = sources() if wanted is None else [backbones.get(wanted)]
     for source in chosen:
         if spec["name"] in source.known():
             return build(source, options, f"backbone {spec['name']!r}")

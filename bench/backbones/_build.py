@@ -1,19 +1,21 @@
-"""What every source of models needs to build a network and to state its facts. Device half."""
+"""What every source of models needs to build a network and to count its facts. Device half."""
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
+from bench.backbones._checkpoint import first_line
 from bench.backbones._network import Inputs, Network
 from bench.backbones._stages import split
 from bench.cell import entropy
+from bench.errors import Skip
 from bench.measure.flops import Uncountable, count_macs
 
 
@@ -25,12 +27,63 @@ def seeded(seed: int, part: str) -> Iterator[None]:
         yield
 
 
-def network(model: nn.Module, inputs: Inputs, head_path: str | None = None) -> Network:
-    """Return a model that has its new head already as a Network. Raises Skip when it has no head on pooled features."""
+def network(model: nn.Module, inputs: Inputs, resolution: int | None = None, head_path: str | None = None) -> Network:
+    """Return a model that has its new head already as a Network, for pictures of `resolution` pixels or its own.
+
+    Raises Skip when it has no linear head on pooled features, or takes no pictures of that size.
+    """
+    if resolution in (None, inputs.resolution):
+        return _network(model, inputs, head_path)
+    assert resolution is not None
+    try:
+        built = _network(model, replace(inputs, resolution=resolution), head_path)
+        _try(built)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise Skip(f"{_name(model)} takes no pictures of {resolution} pixels: {first_line(error)}") from None
+    return built
+
+
+def _network(model: nn.Module, inputs: Inputs, head_path: str | None) -> Network:
     layout = split(model, inputs.resolution, head_path)
     head = model.get_submodule(layout.head_path)
-    assert isinstance(head, nn.Linear)
+    if not isinstance(head, nn.Linear):
+        raise Skip(f"{_name(model)} has no linear head on pooled features")
     return Network(model, layout.stages, layout.head_path, head.in_features, inputs, layout.before_head)
+
+
+def _name(model: nn.Module) -> str:
+    return type(model).__name__
+
+
+def _try(built: Network) -> None:
+    """Run one picture through a network in eval mode, where its numbers don't matter."""
+    edge, parameter = built.inputs.resolution, next(built.model.parameters())
+    built.eval()
+    with torch.no_grad():
+        built(torch.zeros(1, 3, edge, edge).to(parameter))
+    built.train()
+
+
+class _Hollow(TorchFunctionMode):
+    """Has modules make their tensors on the meta device, while whatever is computed on the way has values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+def hollow(make: Callable[[], Any]) -> Any:
+    """Return a model on the meta device: names and shapes without numbers, for the price of neither."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except (NotImplementedError, RuntimeError):
+        # Some architectures compute their widths with tensors (RegNet).
+        with _Hollow():
+            model = make()
+        return model.to("meta")
 
 
 def count(model: nn.Module, real: Callable[[], nn.Module], resolution: int) -> tuple[int, int | None]:
@@ -50,16 +103,3 @@ def count(model: nn.Module, real: Callable[[], nn.Module], resolution: int) -> t
         return params, count_macs(real(), shape)
     except (Uncountable, RuntimeError):
         return params, None
-
-
-def unreachable(url: str) -> str | None:
-    """Return why the host of `url` can't be reached within five seconds, or None when it answers at all."""
-    parts = urlsplit(url)
-    request = urllib.request.Request(f"{parts.scheme}://{parts.netloc}/", method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=5).close()
-    except urllib.error.HTTPError:
-        return None
-    except OSError:
-        return f"no connection to {parts.netloc}"
-    return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
+import re
+import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,68 +16,91 @@ from bench.errors import WeightsError
 
 State = Mapping[str, Tensor]
 
+# What training programs put a state dict into, and what parallel and compiling wrappers put before its names.
+_WRAPPERS = ("state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+_MANY = 0.2
+
 
 def read(path: Path) -> State:
     """Read a state dict from a safetensors file or a torch file.
 
     A torch file is read with weights_only, so nothing in it is run; a state dict inside "state_dict" or "model", and
-    the "module." that parallel wrappers put before names, are understood. Raises WeightsError.
+    the "module." or "_orig_mod." that wrappers put before names, are understood. Raises WeightsError.
     """
-    try:
-        loaded = _read(path)
-    except pickle.UnpicklingError:
-        raise WeightsError(
-            f"{path}: holds more than tensors and was not loaded; save model.state_dict() or use safetensors"
-        ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(f"{path}: not a checkpoint that can be read: {first_line(error)}") from None
-    for wrapper in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
+    loaded = _read(path)
+    while isinstance(loaded, Mapping) and any(isinstance(loaded.get(w), Mapping) for w in _WRAPPERS):
+        loaded = next(loaded[w] for w in _WRAPPERS if isinstance(loaded.get(w), Mapping))
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()) or not loaded:
         raise WeightsError(f"{path}: holds no state dict (names and tensors)")
-    if all(name.startswith("module.") for name in loaded):
-        loaded = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
     state: State = loaded
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
 
 
 def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+    from safetensors.torch import load_file
 
-        try:
+    try:
+        if path.suffix == ".safetensors":
             return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(str(error)) from None
-    return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
+    except Exception as error:  # noqa: BLE001 - bytes that are no checkpoint make a reader raise nearly anything
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named:
+            raise WeightsError(
+                f"{path}: holds more than tensors ({named[1]}) and was not loaded; save model.state_dict() instead, "
+                "or use safetensors"
+            ) from None
+        raise WeightsError(
+            f"{path}: not a checkpoint that can be read: damaged, or neither a safetensors nor a torch file"
+        ) from None
 
 
 def load_trunk(model: nn.Module, state: State, head_path: str | None, where: object, name: str) -> None:
-    """Load everything but the head, which is made anew for each cell. Raises WeightsError unless all else fits."""
-    own, given = (
-        {k: v for k, v in tensors.items() if head_path is None or not k.startswith(f"{head_path}.")}
-        for tensors in (model.state_dict(), state)
-    )
+    """Load everything but the head, which is made anew for each cell. Raises WeightsError unless all else fits.
+
+    The model's own hooks bring names of older versions of its library up to date.
+    """
+    own = model.state_dict()
+    given = {k: v for k, v in state.items() if not _inside(k, head_path)}
+    misshaped = [k for k, v in given.items() if k in own and own[k].shape != v.shape]
+    given |= {k: v for k, v in own.items() if _inside(k, head_path) or k in misshaped}
+    try:
+        found = model.load_state_dict(_with_versions(given, state, own), strict=False)
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{where}: does not fit {name}: {first_line(error)}") from None
     # Checkpoints from before PyTorch 0.4.1 do not count batches, and evaluation does not need the count.
-    missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in given if k not in own]
-    misshaped = [k for k in own if k in given and own[k].shape != given[k].shape]
+    missing = [k for k in found.missing_keys if not k.endswith("num_batches_tracked")]
     complaints = []
     if missing:
         complaints.append(f"{len(missing)} missing, first {missing[0]!r}")
-    if unexpected:
-        complaints.append(f"{len(unexpected)} unexpected, first {unexpected[0]!r}")
+    if found.unexpected_keys:
+        complaints.append(f"{len(found.unexpected_keys)} unexpected, first {found.unexpected_keys[0]!r}")
     if misshaped:
         first = misshaped[0]
-        shapes = f"{list(given[first].shape)} for {list(own[first].shape)}"
+        shapes = f"{list(state[first].shape)} for {list(own[first].shape)}"
         complaints.append(f"{len(misshaped)} of another shape, first {first!r}: {shapes}")
     if complaints:
         wrong = len(missing) + len(misshaped)
-        hint = "; this looks like a checkpoint of another model" if wrong > len(own) / 5 else ""
+        hint = "; this looks like a checkpoint of another model" if wrong > len(own) * _MANY else ""
         raise WeightsError(f"{where}: does not fit {name}: tensors {'; '.join(complaints)}{hint}")
-    model.load_state_dict({**model.state_dict(), **given})
+
+
+def _inside(name: str, head_path: str | None) -> bool:
+    return head_path is not None and name.startswith(f"{head_path}.")
+
+
+def _with_versions(tensors: State, state: State, own: State) -> State:
+    """Return tensors with the versions of the modules that wrote them: the file's, or today's when it has none."""
+    versioned = OrderedDict(tensors)
+    versioned._metadata = getattr(state, "_metadata", None) or getattr(own, "_metadata", {})  # type: ignore[attr-defined]
+    return versioned
 
 
 def in_order(model: nn.Module, state: State, where: object, name: str) -> State:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ class Network(nn.Module):
 
     The last stage ends in pooled features, float [batch, dim]. `head_path` leads to the head inside `model`
     ("classifier", "head.fc"), and `before_head` is what the library does to the features of a training head: its
-    dropout. Every parameter of `model` belongs to exactly one stage or to the head.
+    dropout. Every parameter of `model` belongs to exactly one stage or to the head; `fixed` names those which the
+    library itself never trains.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Network(nn.Module):
         head_path: str,
         dim: int,
         inputs: Inputs,
-        before_head: Callable[[Tensor], Tensor] | None = None,
+        before_head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -65,9 +67,8 @@ class Network(nn.Module):
         self.dim = dim
         self.inputs = inputs
         self.frozen = 0
-        # A module is kept out of the registered children: it is part of `model` already.
-        self._before_head = (before_head,)
-        self._fixed = frozenset(n for n, p in model.named_parameters() if not p.requires_grad)
+        self.before_head = before_head or nn.Identity()
+        self.fixed = frozenset(n for n, p in model.named_parameters() if not p.requires_grad)
 
     @property
     def head(self) -> nn.Module:
@@ -92,8 +93,7 @@ class Network(nn.Module):
         """Run the stages from `start` on, and the head."""
         for stage in self.stages[start:]:
             z = stage.run(z)
-        (before_head,) = self._before_head
-        logits: Tensor = self.head(before_head(z) if before_head else z)
+        logits: Tensor = self.head(self.before_head(z))
         return logits
 
     def features(self, x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class Network(nn.Module):
         names = self._names()
         for index, stage in enumerate(self.stages):
             for parameter in stage.owned():
-                parameter.requires_grad_(index >= count and names[id(parameter)] not in self._fixed)
+                parameter.requires_grad_(index >= count and names[id(parameter)] not in self.fixed)
         for parameter in self.head.parameters():
             parameter.requires_grad_(True)
         self.train(self.training)
@@ -121,7 +121,19 @@ class Network(nn.Module):
         for stage in self.stages[: self.frozen]:
             for module in stage.modules:
                 module.eval()
+        if self.frozen == len(self.stages):
+            # The modules around the head belong to no stage, and may ask for their own mode on the way to it.
+            self.model.eval()
+            self.head.train(mode)
+            self.before_head.train(mode)
         return self
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put a state dict of `model` back: every tensor, wherever it was kept meanwhile."""
+        versioned = OrderedDict(state)
+        # Modules ask which version of themselves wrote a state, and some (MNASNet) refuse one that doesn't say.
+        versioned._metadata = self.model.state_dict()._metadata  # type: ignore[attr-defined]
+        self.model.load_state_dict(versioned)
 
     def stage_parameters(self, index: int) -> list[tuple[str, nn.Parameter]]:
         """Return the parameters of stage `index`, frozen or not, under the library's names."""

@@ -20,7 +20,7 @@ class Layout:
 
     stages: tuple[Stage, ...]
     head_path: str
-    before_head: Callable[[Tensor], Tensor] | None = None
+    before_head: nn.Module | None = None
 
 
 def split(model: nn.Module, resolution: int, head_path: str | None = None) -> Layout:
@@ -39,11 +39,6 @@ def chain(name: str, *modules: nn.Module) -> Stage:
     return Stage(name, modules[0] if len(modules) == 1 else nn.Sequential(*modules), modules)
 
 
-def _dropout(model: nn.Module, rate: float, z: Tensor) -> Tensor:
-    """Drop features as a model does that calls the function, not a module, before its head."""
-    return nn.functional.dropout(z, rate, model.training)
-
-
 # timm
 
 
@@ -53,7 +48,7 @@ def _timm_efficientnet(model: Any) -> Layout:
         *(chain(f"blocks.{i}", block) for i, block in enumerate(model.blocks)),
         chain("conv_head", model.conv_head, model.bn2, model.global_pool),
     )
-    return Layout(stages, "classifier", partial(_dropout, model, model.drop_rate))
+    return Layout(stages, "classifier", nn.Dropout(model.drop_rate))
 
 
 def _timm_mobilenetv3(model: Any) -> Layout:
@@ -63,7 +58,7 @@ def _timm_mobilenetv3(model: Any) -> Layout:
         *(chain(f"blocks.{i}", block) for i, block in enumerate(model.blocks)),
         chain("conv_head", *end),
     )
-    return Layout(stages, "classifier", partial(_dropout, model, model.drop_rate))
+    return Layout(stages, "classifier", nn.Dropout(model.drop_rate))
 
 
 def _timm_resnet(model: Any) -> Layout:
@@ -74,7 +69,7 @@ def _timm_resnet(model: Any) -> Layout:
         chain("layer3", model.layer3),
         chain("layer4", model.layer4, model.global_pool),
     )
-    return Layout(stages, "fc", partial(_dropout, model, model.drop_rate))
+    return Layout(stages, "fc", nn.Dropout(model.drop_rate))
 
 
 def _timm_classifier_head(head: Any) -> list[nn.Module]:
@@ -224,14 +219,15 @@ def _tv_vit(model: Any) -> Layout:
 
 def _whole(model: Any, resolution: int, head_path: str | None) -> Layout:
     head_path = head_path or last_linear(model)
-    if head_path is None or not isinstance(_linear(model, head_path), nn.Linear):
+    if head_path is None:
         raise Skip(f"{type(model).__name__} has no linear head on pooled features")
     dropout = _dropout_before(model, head_path)
-    before_head: Callable[[Tensor], Tensor] | None = model.get_submodule(dropout) if dropout else None
+    head_path = _linear(model, head_path)
+    before_head = model.get_submodule(dropout) if dropout else None
     if dropout is None and (rate := getattr(model, "drop_rate", 0)):
         # The model drops features by itself, inside of what would be the trunk.
         model.drop_rate = 0.0
-        before_head = partial(_dropout, model, rate)
+        before_head = nn.Dropout(rate)
     entry = dropout or head_path
     _check_that_the_head_is_last(model, entry, head_path, resolution)
     modules, parameters = _outside(model, {head_path, entry})
@@ -239,24 +235,19 @@ def _whole(model: Any, resolution: int, head_path: str | None) -> Layout:
     return Layout((trunk,), head_path, before_head)
 
 
-class _LinearOnPixel(nn.Linear):
-    """A linear head where the library has a 1x1 convolution on pooled features, [batch, dim, 1, 1]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1))
-
-
-def _linear(model: nn.Module, head_path: str) -> nn.Module:
-    """Return the head, a 1x1 convolution turned into the linear layer with the same weights."""
+def _linear(model: nn.Module, head_path: str) -> str:
+    """Return the path of the linear head, a 1x1 convolution on [batch, dim, 1, 1] turned into one. Raises Skip."""
     head = model.get_submodule(head_path)
-    if isinstance(head, nn.Conv2d) and head.kernel_size == (1, 1) and head.groups == 1:
-        linear = _LinearOnPixel(head.in_channels, head.out_channels, head.bias is not None, head.weight.device)
-        linear.weight = nn.Parameter(head.weight.detach().flatten(1))
-        if head.bias is not None:
-            linear.bias = nn.Parameter(head.bias.detach())
-        model.set_submodule(head_path, linear)
-        return linear
-    return head
+    if isinstance(head, nn.Linear):
+        return head_path
+    if not isinstance(head, nn.Conv2d) or head.kernel_size != (1, 1) or head.groups != 1:
+        raise Skip(f"{type(model).__name__} has no linear head on pooled features")
+    linear = nn.Linear(head.in_channels, head.out_channels, head.bias is not None, head.weight.device)
+    linear.weight = nn.Parameter(head.weight.detach().flatten(1))
+    if head.bias is not None:
+        linear.bias = nn.Parameter(head.bias.detach())
+    model.set_submodule(head_path, nn.Sequential(nn.Flatten(1), linear))
+    return f"{head_path}.1"
 
 
 def last_linear(model: nn.Module) -> str | None:

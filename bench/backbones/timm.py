@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.backbones import BackboneFacts, backbones
+from bench.backbones import BackboneFacts, _hub, backbones
 from bench.backbones._packages import PACKAGES, installed, local, sha256
 from bench.errors import WeightsError
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from bench.backbones._network import Network
+    from bench.backbones._network import Inputs, Network
 
 _MODEL = re.compile(r"^@register_model\b.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
-_TAGGED = re.compile(r"""["']((\w+)\.\w+)["']\s*:""")
+_TAGGED = re.compile(r"""^\s*["']((\w+)\.\w+)\*?["']\s*:""", re.MULTILINE)
 
 
 @backbones.register
@@ -36,12 +35,16 @@ class Timm:
     name: ClassVar[str] = "timm"
     version: ClassVar[int] = 1
     priority: ClassVar[int] = 0
+    library: ClassVar[str] = "timm"
     model: str
     weights: str = "pretrained"
 
     @classmethod
     def known(cls) -> frozenset[str]:
-        """Return every model name and every `name.tag`, read from timm's source without importing it."""
+        """Return every model name and every `name.tag`, read from timm's source without importing it.
+
+        A few tags that timm composes when it is imported are not among them; their model's bare name is.
+        """
         return _known()
 
     def weights_digest(self) -> str:
@@ -51,59 +54,55 @@ class Timm:
         path = self._file()
         return sha256(path) if path else f"hub:timm/{self.model}"
 
-    def build(self, classes: int, pretrained: bool, seed: int) -> Network:
-        """Return the model with a new head of timm's own making."""
+    def build(self, classes: int, pretrained: bool, seed: int, resolution: int | None = None) -> Network:
+        """Return the model with a new head of timm's own making.
+
+        A model made for pictures of one size is fitted to another by timm: position embeddings are interpolated.
+        """
         from bench.backbones._build import network, seeded
 
         with seeded(seed, "trunk"):
             model = self._pretrained() if pretrained and self.weights != "random" else _create(self.model)
         with seeded(seed, "head"):
-            model.reset_classifier(classes)  # type: ignore[operator]
-        return network(model, _inputs(model), _head_path(model))
+            model.reset_classifier(classes)
+        inputs = _inputs(model)
+        if resolution not in (None, inputs.resolution) and hasattr(model, "set_input_size"):
+            model.set_input_size(img_size=(resolution, resolution))
+        return network(model, inputs, resolution, _head_path(model))
 
     def facts(self) -> BackboneFacts:
         """Return what `bench list backbones` shows. Asks no network."""
-        import torch
+        from bench.backbones._build import count, hollow
 
-        from bench.backbones._build import count
-
-        with torch.device("meta"):
-            model = _create(self.model)
+        make = partial(_create, self.model)
+        model = hollow(make)
         resolution = _inputs(model).resolution
-        params, macs = count(model, partial(_create, self.model), resolution)
-        return BackboneFacts(
-            name=self.model,
-            source=self.name,
-            params_total=params,
-            macs_forward=macs,
-            resolution=resolution,
-            licence=model.pretrained_cfg.get("license"),
-            weights_available=self._available(model.pretrained_cfg),
-        )
+        params, macs = count(model, make, resolution)
+        config = model.pretrained_cfg
+        return BackboneFacts(params, macs, resolution, config.get("license"), _address(config))
+
+    def weights_here(self, facts: BackboneFacts) -> bool:
+        """Return whether an installed package or the hub's local cache has the weights."""
+        if installed(self.model) is not None:
+            return True
+        return facts.weights_at is not None and _hub.cached(facts.weights_at) is not None
 
     def _file(self) -> Path | None:
         """Return the file of the weights, or None when they come from the hub."""
         return installed(self.model) if self.weights == "pretrained" else local(self.weights, self.model)
 
-    def _pretrained(self) -> nn.Module:
+    def _pretrained(self) -> Any:
         from bench.backbones import _checkpoint
 
         path = self._file()
         if path is None:
             return _from_hub(self.model)
-        model: nn.Module = _create(self.model)
+        model = _create(self.model)
         state = _checkpoint.read(path)
         if self.weights == "pretrained":
             state = _checkpoint.in_order(model, state, path, self.model)
         _checkpoint.load_trunk(model, state, _head_path(model), path, self.model)
         return model
-
-    def _available(self, config: dict[str, Any]) -> bool:
-        if self.weights == "random":
-            return True
-        if self.weights != "pretrained":
-            return Path(self.weights).expanduser().is_file()
-        return installed(self.model) is not None or _cached(config) is not None
 
 
 @cache
@@ -135,7 +134,7 @@ def _head_path(model: Any) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _inputs(model: Any) -> Any:
+def _inputs(model: Any) -> Inputs:
     from timm.data.config import resolve_model_data_config
 
     from bench.backbones._network import Inputs
@@ -144,26 +143,29 @@ def _inputs(model: Any) -> Any:
     return Inputs(config["input_size"][-1], config["mean"], config["std"], config["interpolation"])
 
 
-def _from_hub(name: str) -> nn.Module:
+def _from_hub(name: str) -> Any:
     """Return a model with the hub's weights: from the local cache, else downloaded. Raises WeightsError."""
     import timm
 
-    from bench.backbones._build import unreachable
     from bench.backbones._checkpoint import first_line
 
     config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
+    address = _address(config.to_dict()) if config else None
+    if address is None:
         raise WeightsError(f"timm has no pretrained weights for {name!r}; {_other_ways(name)}")
-    cached = _cached(config.to_dict())
-    if cached is None and (reason := unreachable(_hub(config.to_dict()))):
+    cached = _hub.cached(address)
+    if cached is None and (reason := _hub.unreachable(address)):
         raise WeightsError(f"cannot fetch the weights of {name!r} ({reason}); {_other_ways(name)}")
+    # The client asks the network even for files in its cache, six times and 46 seconds long when there is none.
+    overlay = {"file": str(cached), "custom_load": False} if cached else None
     try:
-        # The client asks the network even for files in its cache, six times and 46 seconds long when there is none.
-        overlay = {"file": str(cached)} if cached else None
-        model: nn.Module = _create(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (OSError, RuntimeError, ValueError) as error:
+        return _create(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except Exception as error:  # noqa: BLE001 - clients and readers raise errors of many kinds
+        if cached:
+            raise WeightsError(
+                f"{cached}: does not load into {name!r} ({first_line(error)}); remove it to have it fetched again"
+            ) from None
         raise WeightsError(f"cannot fetch the weights of {name!r} ({first_line(error)}); {_other_ways(name)}") from None
-    return model
 
 
 def _other_ways(name: str) -> str:
@@ -173,25 +175,10 @@ def _other_ways(name: str) -> str:
     return "connect to the network, or give the path of a checkpoint as `weights`"
 
 
-def _hub(config: dict[str, Any]) -> str:
-    """Return the address that a model's weights come from."""
-    if config.get("hf_hub_id"):
-        from huggingface_hub import constants
-
-        return constants.ENDPOINT
-    return str(config["url"])
-
-
-def _cached(config: dict[str, Any]) -> Path | None:
-    """Return the weights' file in the hub's local cache, or None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    repo = config.get("hf_hub_id")
-    if not repo:
-        return None
-    own = config.get("hf_hub_filename")
-    for file in (own,) if own else ("model.safetensors", "pytorch_model.bin"):
-        found = try_to_load_from_cache(repo, file)
-        if isinstance(found, str):
-            return Path(found)
-    return None
+def _address(config: Mapping[str, Any]) -> str | None:
+    """Return where timm has a model's weights from, or None."""
+    repository, file = config.get("hf_hub_id"), config.get("hf_hub_filename")
+    if repository:
+        return f"hf://{repository}/{file}" if file else f"hf://{repository}"
+    url = config.get("url")
+    return url if isinstance(url, str) and url else None

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.backbones import BackboneFacts, backbones
+from bench.backbones import BackboneFacts, _hub, backbones
 from bench.backbones._packages import local, sha256
 from bench.errors import WeightsError
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from bench.backbones._checkpoint import State
     from bench.backbones._network import Inputs, Network
 
 _MODEL = re.compile(r"^@register_model\b.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
 
-# What else a model must be made with, so that it has one output and sees what its weights were trained on.
+# What else a model is made with, so that it has one output, and sees pictures as its weights were trained on them.
 _OPTIONS: dict[str, dict[str, bool]] = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
     "inception_v3": {"aux_logits": False, "transform_input": True, "init_weights": True},
 }
+# Names in DenseNet's published files, "norm.1", that are "norm1" today.
+_DOTTED = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 @backbones.register
@@ -35,6 +37,7 @@ class Torchvision:
     name: ClassVar[str] = "torchvision"
     version: ClassVar[int] = 1
     priority: ClassVar[int] = 1
+    library: ClassVar[str] = "torchvision"
     model: str
     weights: str = "pretrained"
 
@@ -51,47 +54,38 @@ class Torchvision:
             return f"hub:torchvision/{self.model}"
         return sha256(local(self.weights, self.model))
 
-    def build(self, classes: int, pretrained: bool, seed: int) -> Network:
-        """Return the model made for `classes`, its trunk loaded when `pretrained`."""
+    def build(self, classes: int, pretrained: bool, seed: int, resolution: int | None = None) -> Network:
+        """Return the model made for `classes`, its trunk loaded when `pretrained`.
+
+        A vision transformer for pictures of another size than its weights' has their position embeddings interpolated.
+        """
         from bench.backbones import _checkpoint
         from bench.backbones._build import network, seeded
         from bench.backbones._stages import last_linear
 
+        inputs = _inputs(self.model)
         with seeded(seed, "model"):
-            model = _create(self.model, num_classes=classes)
+            model = _create(self.model, resolution or inputs.resolution, num_classes=classes)
         head_path = last_linear(model)
         if pretrained and self.weights != "random" and head_path:
-            path = None if self.weights == "pretrained" else local(self.weights, self.model)
-            state = _checkpoint.read(path) if path else _hub_state(self.model)
-            _checkpoint.load_trunk(model, state, head_path, path or "torchvision", self.model)
-        return network(model, _inputs(self.model), head_path)
+            path = _published(self.model) if self.weights == "pretrained" else local(self.weights, self.model)
+            state = _fitted(_checkpoint.read(path), model)
+            _checkpoint.load_trunk(model, state, head_path, path, self.model)
+        return network(model, inputs, resolution, head_path)
 
     def facts(self) -> BackboneFacts:
         """Return what `bench list backbones` shows. Asks no network."""
-        import torch
+        from bench.backbones._build import count, hollow
 
-        from bench.backbones._build import count
+        weights, resolution = _weights(self.model), _inputs(self.model).resolution
+        make = partial(_create, self.model, resolution)
+        params, macs = count(hollow(make), make, resolution)
+        licence = "CC-BY-NC-4.0" if "SWAG" in weights.meta.get("license", "") else "BSD-3-Clause"
+        return BackboneFacts(params, macs, resolution, licence, weights.url)
 
-        with torch.device("meta"):
-            model = _create(self.model)
-        resolution = _inputs(self.model).resolution
-        params, macs = count(model, partial(_create, self.model), resolution)
-        return BackboneFacts(
-            name=self.model,
-            source=self.name,
-            params_total=params,
-            macs_forward=macs,
-            resolution=resolution,
-            licence="BSD-3-Clause",
-            weights_available=self._available(),
-        )
-
-    def _available(self) -> bool:
-        if self.weights == "random":
-            return True
-        if self.weights != "pretrained":
-            return Path(self.weights).expanduser().is_file()
-        return _cached(_default_weights(self.model)).is_file()
+    def weights_here(self, facts: BackboneFacts) -> bool:
+        """Return whether torch has downloaded the weights."""
+        return facts.weights_at is not None and _hub.cached(facts.weights_at) is not None
 
 
 @cache
@@ -104,13 +98,15 @@ def _known() -> frozenset[str]:
     return frozenset(name for file in files for name in _MODEL.findall(file.read_text(encoding="utf-8")))
 
 
-def _create(name: str, **options: Any) -> Any:
-    from torchvision.models import get_model
+def _create(name: str, resolution: int, **options: Any) -> Any:
+    from torchvision.models import get_model, get_model_builder
 
-    return get_model(name, **{"weights": None, **_OPTIONS.get(name, {}), **options})
+    if get_model_builder(name).__module__ == "torchvision.models.vision_transformer":
+        options["image_size"] = resolution
+    return get_model(name, weights=None, **_OPTIONS.get(name, {}), **options)
 
 
-def _default_weights(name: str) -> Any:
+def _weights(name: str) -> Any:
     from torchvision.models import get_model_weights
 
     return get_model_weights(name).DEFAULT
@@ -119,28 +115,45 @@ def _default_weights(name: str) -> Any:
 def _inputs(name: str) -> Inputs:
     from bench.backbones._network import Inputs
 
-    shown = _default_weights(name).transforms()
+    shown = _weights(name).transforms()
     return Inputs(shown.crop_size[0], tuple(shown.mean), tuple(shown.std), shown.interpolation.value)
 
 
-def _cached(weights: Any) -> Path:
-    """Return where torch keeps a downloaded file of weights."""
-    import torch
+def _published(name: str) -> Path:
+    """Return the file of the published weights, downloaded where torch keeps such files. Raises WeightsError."""
+    from torch.hub import HASH_REGEX, download_url_to_file
 
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-
-
-def _hub_state(name: str) -> Any:
-    """Return the state dict of the published model, under the names of today. Raises WeightsError."""
-    from bench.backbones._build import unreachable
     from bench.backbones._checkpoint import first_line
 
-    weights = _default_weights(name)
-    other = "connect to the network, or give the path of a checkpoint as `weights`"
-    if not _cached(weights).is_file() and (reason := unreachable(weights.url)):
-        raise WeightsError(f"cannot fetch the weights of {name!r} ({reason}); {other}")
-    try:
-        donor: nn.Module = _create(name, weights=weights, progress=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"cannot fetch the weights of {name!r} ({first_line(error)}); {other}") from None
-    return donor.state_dict()
+    url = _weights(name).url
+    path = _hub.cached(url)
+    if path is not None:
+        return path
+    reason = _hub.unreachable(url)
+    if reason is None:
+        path = _hub.torch_file(url)
+        digest = HASH_REGEX.search(path.name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            download_url_to_file(url, str(path), digest[1] if digest else None, progress=False)
+        except (OSError, RuntimeError) as error:
+            reason = first_line(error)
+        else:
+            return path
+    raise WeightsError(
+        f"cannot fetch the weights of {name!r} ({reason}); connect to the network, or give the path of a checkpoint as "
+        "`weights`"
+    )
+
+
+def _fitted(state: State, model: Any) -> State:
+    """Return a published state dict under today's names and for the parts and the picture size that a model has."""
+    from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+    # A model that was made without its auxiliary heads has None in their place.
+    kept = {k: v for k, v in state.items() if getattr(model, k.partition(".")[0], k) is not None}
+    fitted = OrderedDict((_DOTTED.sub(r"\1\2", k), v) for k, v in kept.items())
+    fitted._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
+    if isinstance(model, VisionTransformer) and "encoder.pos_embedding" in fitted:
+        interpolate_embeddings(model.image_size, model.patch_size, fitted)
+    return fitted

@@ -26,6 +26,7 @@ class Toy:
     name: ClassVar[str] = "toy"
     version: ClassVar[int] = 1
     priority: ClassVar[int] = 9
+    library: ClassVar[str] = "transfer-bench"
     model: str
     weights: str = "pretrained"
 
@@ -40,8 +41,8 @@ class Toy:
             return {"pretrained": "toy:1", "random": "random"}[self.weights]
         return sha256(local(self.weights, self.model))
 
-    def build(self, classes: int, pretrained: bool, seed: int) -> Network:
-        """Return the model with a new head."""
+    def build(self, classes: int, pretrained: bool, seed: int, resolution: int | None = None) -> Network:
+        """Return the model with a new head; it takes pictures of any size."""
         from torch import nn
 
         from bench.backbones import _checkpoint
@@ -58,14 +59,18 @@ class Toy:
         with seeded(seed, "head"):
             model.head = nn.Linear(_WIDTH, classes)
         stages = tuple(chain(name, model.get_submodule(name)) for name in ("stem", "middle", "last"))
-        return Network(model, stages, "head", _WIDTH, Inputs(16, (0.5,) * 3, (0.25,) * 3, "bilinear"))
+        return Network(model, stages, "head", _WIDTH, Inputs(resolution or 16, (0.5,) * 3, (0.25,) * 3, "bilinear"))
 
     def facts(self) -> BackboneFacts:
         """Return what `bench list backbones` shows."""
-        from bench.backbones._build import count
+        from bench.backbones._build import count, hollow
 
-        params, macs = count(_toy_cnn(), _toy_cnn, 16)
-        return BackboneFacts(self.model, self.name, params, macs, 16, "Apache-2.0", weights_available=True)
+        params, macs = count(hollow(_toy_cnn), _toy_cnn, 16)
+        return BackboneFacts(params, macs, 16, "Apache-2.0")
+
+    def weights_here(self, facts: BackboneFacts) -> bool:
+        """Return True: they are drawn."""
+        return True
 
 
 _WIDTH = 32

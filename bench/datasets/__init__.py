@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class Facts:
     """What the planner needs to know without decoding anything.
 
-    `digest` names the content; `classes` are the class names in label order and `counts` the examples of each split,
-    both None for data that has not been fetched yet.
+    `digest` names the content and its order: prepared pixels are kept by it, the split and the index. Everything that
+    can put another picture there, such as an option that changes the split, changes the digest.
+    `classes` are the class names in label order and `counts` the examples of each split that can be used; both are
+    None when they are not known before the data are fetched.
     """
 
     digest: str
@@ -33,8 +35,9 @@ class Facts:
 class Examples:
     """The labelled examples of one split.
 
-    `labels` is int64 [n]. `read(i)` decodes example i: uint8, [height, width] or [height, width, 3].
-    `ids` name the examples for people ("train/42", a relative file name).
+    `labels` is int64 [n], from 0 to the number of classes less one. `read(i)` decodes example i: uint8, [height, width]
+    or [height, width, 3], the same for all examples of the data set; it is called from several threads.
+    `ids` name the examples for people ("train/42", a relative file name); no two are the same, in either split.
     """
 
     ids: Sequence[str]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from bench.errors import DataError
 from bench.files import replacing
+
+log = logging.getLogger("bench")
 
 
 def cache_dir() -> Path:
@@ -30,3 +35,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise DataError(
             f"cannot write {path}: {reason}; make room there, or set BENCH_CACHE to another folder"
         ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what `keep_json` kept, or an empty mapping when there is nothing that can be read."""
+    try:
+        kept = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def keep_json(path: Path, content: dict[str, Any]) -> None:
+    """Keep something that can be found out again. A cache that can't be written to costs time, and no run."""
+    try:
+        write_atomically(path, json.dumps(content).encode())
+    except DataError as error:
+        log.info("%s", error)

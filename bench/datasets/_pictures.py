@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import OptionError
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Just under the size at which Pillow warns of a decompression bomb.
+MAX_PIXELS = 89_000_000
+
 
 def check_resolution(resolution: int | None) -> None:
     """Raise OptionError unless `resolution` is None or a number of pixels."""
@@ -20,16 +26,57 @@ def check_resolution(resolution: int | None) -> None:
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
-    """Read a picture file. Raises whatever the decoder raises on a bad file.
+    """Read a picture file. Raises whatever the decoder raises on a bad file, ValueError when it is too large.
 
     Returns uint8 [height, width] for grey and [height, width, 3] for the rest, turned upright by its EXIF
     orientation; of an animation, the first frame.
     """
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with _opened(path) as image:
         image.load()
         return pixels(image)
+
+
+def examine(path: Path) -> dict[str, Any]:
+    """Find out whether `decode` can read a file, at less cost: {"colour": bool} or {"problem": "why not"}.
+
+    Every byte is parsed, but a JPEG is drawn at an eighth of its size.
+    """
+    try:
+        with _opened(path) as image:
+            image.draft(None, (1, 1))
+            image.load()
+            return {"colour": pixels(image).ndim == 3}
+    except Exception as error:  # noqa: BLE001 - on hostile bytes a decoder may raise anything
+        return {"problem": problem(error)}
+
+
+def problem(error: Exception) -> str:
+    """Say in a few words why a picture could not be read."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture that Pillow can read here"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split())[:200] or type(error).__name__
+
+
+def in_colour(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture as [height, width, 3], the grey one with three equal channels."""
+    import numpy as np
+
+    return picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file with the decoders of `FORMATS` alone: some of the others run programs or read further files."""
+    from PIL import Image
+
+    Image.init()
+    with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
+        yield image
 
 
 def pixels(image: Any) -> NDArray[np.uint8]:

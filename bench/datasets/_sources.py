@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Mapping, Sequence
@@ -144,7 +145,8 @@ class Mirror:
         chunks = []
         try:
             with _opened(url, self.answer_seconds) as response:
-                while chunk := response.read(1 << 20):
+                # read1 returns with what there is, so that a trickle is noticed before it has filled a buffer.
+                while chunk := response.read1(1 << 16):
                     chunks.append(chunk)
                     if time.monotonic() > end:
                         raise Unavailable(f"too slow: not done in {FILE_SECONDS:.0f} s")
@@ -156,17 +158,26 @@ class Mirror:
 def _opened(url: str, seconds: float) -> http.client.HTTPResponse:
     """Open a URL within `seconds` in all. A socket's own timeout covers neither names nor many addresses."""
     answers: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
+    given_up = threading.Event()
 
     def ask() -> None:
         try:
-            answers.put(urllib.request.urlopen(url, timeout=seconds))
+            response = urllib.request.urlopen(url, timeout=seconds)
+        except urllib.error.HTTPError as error:
+            error.close()
+            answers.put(error)
         except (OSError, http.client.HTTPException) as error:
             answers.put(error)
+        else:
+            answers.put(response)
+            if given_up.is_set():
+                response.close()
 
     threading.Thread(target=ask, daemon=True).start()
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
+        given_up.set()
         raise Unavailable(f"no answer in {seconds:.0f} s") from None
     if isinstance(answer, Exception):
         raise answer

@@ -7,86 +7,234 @@ deadline is killed and replaced, and the cell becomes a record that says so.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
+import logging
 import multiprocessing
 import os
 import shutil
 import signal
 import tempfile
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bench.errors import EngineError
+
+if TYPE_CHECKING:
+    from pebble import ProcessFuture
 
 POLL_SECONDS = 0.2
+# A worker that is gone for so many looks, and whose cell has no end, ended without a word (exit code 0).
+GONE_POLLS = 10
+OUTPUT_LINES = 20
+STALE_SECONDS = 24 * 3600
+
+Message = dict[str, Any]
+Watch = Callable[[Message], None]
 
 
 class LocalEngine:
-    """Runs jobs one at a time on one device of this machine; use it as a context.
+    """Runs jobs one at a time on one device of this machine, "cpu" or "cuda"; use it as a context.
 
-    `run` returns the record's JSON, or `{"status": "timeout" | "failed", "reason": ...}` when the worker did not live
-    to write one. `watch` is given each point of the learning curve while the cell runs.
+    `check` and `run` give `watch` each message: `{"kind": "starting"}` when there is no warm worker, `{"kind": "note",
+    "text"}` when a plugin logs something (a download), `{"kind": "begun", "pid", "started_at", "environment"}` when the
+    worker takes up a job, and `{"kind": "point", ...}` for each point of the curve.
     """
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        self.warm = False
 
     def __enter__(self) -> LocalEngine:
-        from pebble import ProcessPool
-
-        self.pool = ProcessPool(
-            max_workers=1,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=[os.getpid()],
-        )
+        self.folder = _own_folder()
+        self._start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.pool.close()
-        else:
-            self.stop()
-        self.pool.join()
+        self._stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def stop(self) -> None:
-        """Kill the worker and forget what it was doing."""
-        self.pool.stop()
+    def check(self, cells: Sequence[Mapping[str, Any]], watch: Watch) -> dict[str, Any] | None:
+        """Return the first mistake of the user's that would fail one of these cells (see `trial`), or None.
 
-    def run(
-        self, job: Mapping[str, Any], deadline_seconds: float | None, watch: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any]:
-        """Run one job to its end or to its deadline."""
-        from pebble import ProcessExpired
-
-        progress = self.folder / f"{job['cell']['seed']}-{os.urandom(4).hex()}.jsonl"
-        progress.touch()
-        future = self.pool.schedule(_run_job, args=[{**job, "progress": str(progress), "device": self.device}],
-                                    timeout=deadline_seconds)  # fmt: skip
-        with progress.open(encoding="utf-8") as lines:
-            while not future.done():
-                wait([future], timeout=POLL_SECONDS)
-                for point in _points(lines):
-                    watch(point)
-        progress.unlink()
+        Raises EngineError when no worker can be started.
+        """
         try:
-            result: dict[str, Any] = future.result()
+            found: dict[str, Any] | None = self._call(_run_trial, [list(cells)], None, watch)
+        except _Died:
+            return None  # what ends a worker is for a cell's record to say
+        return found
+
+    def run(self, job: Mapping[str, Any], deadline_seconds: float | None, watch: Watch) -> dict[str, Any]:
+        """Run one job to its end or to its deadline, which begins when a warm worker takes it up.
+
+        Returns the record's JSON; when the worker did not live to write one, its status, its reason and, as a detail,
+        what the worker printed last. Raises EngineError when no worker can be started.
+        """
+        killed_before = out_of_memory_kills()
+        sent = {**job, "progress": str(self.folder / "progress.jsonl"), "device": self.device}
+        try:
+            result: dict[str, Any] = self._call(_run_job, [sent], deadline_seconds, watch)
         except FutureTimeout:
             return {"status": "timeout", "reason": f"passed its deadline of {deadline_seconds:g} s"}
-        except ProcessExpired as death:
-            return {"status": "failed", "reason": _cause(death.exitcode)}
+        except _Died as death:
+            status, reason = cause_of_death(death.exit_code, out_of_memory_kills() - killed_before)
+            return {"status": status, "reason": reason, "details": {"output": death.output} if death.output else {}}
+        if result.pop("device_is_broken", False):
+            self._restart()
         return result
 
+    def _call(
+        self, function: Callable[..., Any], args: Sequence[Any], deadline_seconds: float | None, watch: Watch
+    ) -> Any:
+        """Call a function in the worker. Raises TimeoutError, and _Died or EngineError when the worker is gone.
 
-def _points(lines: TextIO) -> Iterator[dict[str, Any]]:
-    """Yield the points written since the last look; half a line waits for its end."""
+        A worker that was gone before it began is replaced once.
+        """
+        try:
+            return self._attempt(function, args, deadline_seconds, watch)
+        except _Died as death:
+            if death.begun:
+                raise
+        try:
+            return self._attempt(function, args, deadline_seconds, watch)
+        except _Died as death:
+            if death.begun:
+                raise
+            hint = 'a script that calls bench.run does so under if __name__ == "__main__":'
+            said = death.output[-1] if death.output else hint
+            raise EngineError(f"the worker process cannot be started: {said}") from None
+
+    def _attempt(
+        self, function: Callable[..., Any], args: Sequence[Any], deadline_seconds: float | None, watch: Watch
+    ) -> Any:
+        from pebble import ProcessExpired
+
+        if not self.warm:
+            watch({"kind": "starting"})
+        self.said = self._log.stat().st_size
+        (self.folder / "progress.jsonl").write_text("", encoding="utf-8")
+        begun = False
+        error: BaseException | None
+        try:
+            future = self.pool.schedule(function, args=args, timeout=deadline_seconds)
+        except RuntimeError:  # how the pool says that its idle worker died
+            error = BrokenProcessPool()
+        else:
+            begun = self._follow(future, watch)
+            error = future.exception() if future.done() else ProcessExpired("gone", code=0)
+        if isinstance(error, ProcessExpired | BrokenProcessPool):
+            said = self._output()
+            self._restart()
+            raise _Died(begun, getattr(error, "exitcode", None), said)
+        self.warm = not isinstance(error, FutureTimeout)
+        if error is not None:
+            raise error
+        return future.result()
+
+    def _follow(self, future: ProcessFuture[Any], watch: Watch) -> bool:
+        """Pass on messages until the call is over or its worker is gone; return whether a job had begun."""
+        pid, gone, done = 0, 0, False
+        with (self.folder / "progress.jsonl").open(encoding="utf-8") as lines:
+            while not done and gone < GONE_POLLS:
+                done = bool(wait([future], timeout=POLL_SECONDS).done)
+                for message in _messages(lines):
+                    pid = message.get("pid", pid)
+                    watch(message)
+                gone = gone + 1 if pid and not _is_alive(pid) else 0
+        return pid > 0
+
+    def _output(self) -> list[str]:
+        """Return the last lines that the worker printed in this call."""
+        text = self._log.read_bytes()[self.said :].decode("utf-8", "replace")
+        return [line for line in text.splitlines() if line.strip()][-OUTPUT_LINES:]
+
+    def _start(self) -> None:
+        from pebble import ProcessPool
+
+        self.warm = False
+        self._log = self.folder / "worker.log"
+        self._log.write_bytes(b"")
+        self.pool = ProcessPool(
+            max_workers=1,
+            context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=[os.getpid(), str(self.folder), self.device],
+        )
+        with _interrupts_blocked():
+            self.pool.active  # noqa: B018 - starts the pool, and its first worker
+
+    def _stop(self) -> None:
+        """Kill the worker, whatever it is doing."""
+        self.pool.stop()
+        self.pool.join()
+
+    def _restart(self) -> None:
+        self._stop()
+        self._start()
+
+
+class _Died(Exception):
+    """The worker is gone: whether it had begun a job, its exit code if known, and the last lines that it printed."""
+
+    def __init__(self, begun: bool, exit_code: int | None, output: list[str]) -> None:
+        self.begun, self.exit_code, self.output = begun, exit_code, output
+        super().__init__(exit_code)
+
+
+def cause_of_death(exit_code: int | None, out_of_memory_kills: int) -> tuple[str, str]:
+    """Return the status and the reason of a cell whose worker died; `out_of_memory_kills` came in the meantime."""
+    if exit_code == -signal.SIGKILL and out_of_memory_kills > 0:
+        return "oom", "the system ran out of memory and killed the worker process"
+    if exit_code is None:
+        return "failed", "the worker process is gone"
+    if exit_code < 0:
+        return "failed", f"the worker process was killed by {signal.Signals(-exit_code).name}"
+    return "failed", f"the worker process ended with exit code {exit_code}"
+
+
+def out_of_memory_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory since it started; 0 where it doesn't say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _own_folder() -> Path:
+    """Make a folder for what passes between the processes, and remove those of processes that were killed."""
+    for old in Path(tempfile.gettempdir()).glob("bench-*-*"):
+        owner = old.name.split("-")[1]
+        with suppress(OSError):
+            stale = time.time() - old.stat().st_mtime > STALE_SECONDS
+            if stale and owner.isdecimal() and not _is_alive(int(owner)):
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"bench-{os.getpid()}-"))
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Have threads and processes that start here inherit a blocked SIGINT: Ctrl-C is the main thread's to handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _messages(lines: TextIO) -> Iterator[Message]:
+    """Yield the messages written since the last look; half a line waits for its end."""
     while True:
         place = lines.tell()
         line = lines.readline()
@@ -96,36 +244,61 @@ def _points(lines: TextIO) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def _cause(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"the worker process was killed by {signal.Signals(-exit_code).name}"
-    return f"the worker process ended with exit code {exit_code}"
-
-
-def resolve_device(name: str) -> str:
-    """Return "cuda" or "cpu" for auto, without importing torch: auto takes a GPU when its driver is there."""
-    if name != "auto":
-        return name
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
-
-
-def _start_worker(parent: int) -> None:
-    """Prepare a worker: Ctrl-C is the parent's to handle, and the worker ends when the parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _is_alive(pid: int) -> bool:
     try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _start_worker(parent: int, folder: str, device: str) -> None:
+    """Prepare a worker: it ends when the parent does, prints to a file, and has imported everything before it is timed.
+
+    What libraries print would otherwise run through the progress bar, or the JSON on the parent's output; what plugins
+    log is passed on as notes.
+    """
+    with suppress(OSError, AttributeError):
         # PR_SET_PDEATHSIG is 1 on Linux: the kernel ends this process with its parent, even after kill -9.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
     if os.getppid() != parent:
         os._exit(1)
+    output = os.open(Path(folder) / "worker.log", os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    faulthandler.enable()
+    warnings.simplefilter("ignore")
+    log = logging.getLogger("bench")
+    log.setLevel(logging.INFO)
+    log.addHandler(_Notes(Path(folder) / "progress.jsonl"))
+    from bench.engines import worker
+
+    worker.prepare(device)
+
+
+class _Notes(logging.Handler):
+    """Passes on what is logged in the worker."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append one note to the messages."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({"kind": "note", "text": record.getMessage()}) + "\n")
+
+
+def _run_trial(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    from bench.engines import trial
+
+    logging.getLogger("bench").info("trying weights and data")
+    return trial.first_mistake(cells)
 
 
 def _run_job(job: Mapping[str, Any]) -> dict[str, Any]:
-    import torch
-
     from bench.engines import worker
 
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     return worker.run(job)

@@ -6,9 +6,15 @@ learns it, what it cost. Whatever goes wrong in a cell becomes the status of its
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
+import math
+import os
 import traceback
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +30,12 @@ from bench.cell import Cell
 from bench.datasets import datasets
 from bench.errors import BenchError, Skip
 from bench.files import replacing
-from bench.measure.architecture import Architecture, architecture_of
+from bench.measure.architecture import architecture_of
 from bench.measure.clock import Clock
-from bench.measure.cost import cost_of
-from bench.measure.environment import environment
+from bench.measure.contention import Contention
+from bench.measure.cost import cost_of, sizes_of
+from bench.measure.environment import cores, environment
+from bench.measure.flops import Uncountable
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.recipe import Recipe
 from bench.record import Point, Record, Seconds, Status
@@ -38,7 +46,12 @@ from bench.training.feed import Cache
 from bench.training.learner import Learner, Parent
 from bench.training.loop import Diverged
 from bench.training.pictures import Pictures
-from bench.training.views import Views
+from bench.training.views import Views, key_of
+
+# Kinds of artifact that seconds are told apart by.
+PIXELS, PARENT = "pixels", "weights"
+
+_warm: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -60,15 +73,35 @@ class Job:
     device: str
 
 
+def prepare(device: str) -> None:
+    """Have ready, before any cell is timed, what all cells share: threads, the device's context, lazy imports.
+
+    The first step of an optimiser imports torch's compiler, 1 to 2 s that would be the first cell's training.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cores())
+    layer = torch.nn.Linear(1, 1, device=device)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    layer(torch.zeros(1, 1, device=device)).sum().backward()
+    optimizer.step()
+    environment(torch.device(device).type)
+
+
 def run(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Run one job and return its record as JSON. Never raises for what a cell can do wrong."""
+    """Run one job and return its record as JSON. Never raises for what a cell can do wrong.
+
+    `device_is_broken` is added when the device answers to nothing any more, so that this process is of no further use.
+    """
     job = Job(**data)
-    cell = Cell.from_json(job.cell)
+    cell, device = Cell.from_json(job.cell), torch.device(job.device)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    record = Record(cell.id, job.suite, cell, "failed", started_at=started)
-    session = _Session(job, cell)
+    where = environment(device.type)
+    record = Record(cell.id, job.suite, cell, "failed", started_at=started, environment=where)
+    _tell(job, "begun", {"pid": os.getpid(), "started_at": started, "environment": where})
+    points: list[Point] = []
+    contention = Contention()
     try:
-        record = session.run(record)
+        record = _Session(job, cell, points).run(record)
     except Skip as skip:
         record = replace(record, status="skipped", reason=str(skip))
     except Diverged as error:
@@ -77,17 +110,58 @@ def run(data: Mapping[str, Any]) -> dict[str, Any]:
         record = replace(record, reason=str(error))
     except (torch.OutOfMemoryError, MemoryError) as error:
         record = replace(record, status="oom", reason=_one_line(error))
-    except Exception as error:  # noqa: BLE001 - a cell that raises is a record; the others go on
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a cell that raises is a record; the others go on
         record = replace(record, status=_status(error), reason=_one_line(error))
         record = replace(record, details={"traceback": traceback.format_exc()})
-    if not record.curve:
-        record = replace(record, curve=tuple(session.points))
-    if session.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return replace(record, environment=environment(session.device.type)).to_json()
+    shared = contention.explain()
+    if shared is not None:
+        record = replace(record, timing_valid=False, reasons={**record.reasons, "timing_valid": shared})
+    ended = finite(replace(record, curve=record.curve or tuple(points)).to_json())
+    return {**ended, "device_is_broken": not _clean_up(device)}
 
 
-def _status(error: Exception) -> Status:
+def finite(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's JSON with None, and a reason under the dotted path, for each number that is not finite."""
+    reasons: dict[str, str] = dict(record["reasons"])
+
+    def walk(value: Any, path: str) -> Any:
+        if isinstance(value, Mapping):
+            return {k: walk(v, f"{path}.{k}" if path else k) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [walk(v, f"{path}.{i}") for i, v in enumerate(value)]
+        if isinstance(value, float) and not math.isfinite(value):
+            reasons[path] = f"it is not a finite number: {value}"
+            return None
+        return value
+
+    return {**walk(record, ""), "reasons": reasons}
+
+
+def _clean_up(device: torch.device) -> bool:
+    """Give memory back, so that a cell's peak is its own; return whether the device still works.
+
+    After an illegal access or a failed assertion on a GPU, every later call in this process fails.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+        except RuntimeError:
+            return False
+    with suppress(OSError, AttributeError):
+        # glibc keeps what was freed: the resident size grew by 20 MB a cell without this.
+        ctypes.CDLL(None).malloc_trim(0)
+    return True
+
+
+def _tell(job: Job, kind: str, message: Mapping[str, Any]) -> None:
+    """Append one message to the job's progress."""
+    with Path(job.progress).open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps({"kind": kind, **message}) + "\n")
+
+
+def _status(error: BaseException) -> Status:
     """Tell running out of memory, which CPU allocators report as a RuntimeError, from other failures."""
     return "oom" if "not enough memory" in str(error) or "can't allocate memory" in str(error) else "failed"
 
@@ -100,17 +174,17 @@ def _one_line(error: BaseException) -> str:
 class _Session:
     """One cell on one device."""
 
-    def __init__(self, job: Job, cell: Cell) -> None:
-        self.job, self.cell = job, cell
+    def __init__(self, job: Job, cell: Cell, points: list[Point]) -> None:
+        self.job, self.cell, self.points = job, cell, points
         self.device = torch.device(job.device)
         self.clock = Clock(self.device)
         self.artifacts = Path(job.artifacts)
-        self.points: list[Point] = []
         self.recipe = build(Recipe, cell.recipe, "the recipe")
         self.pretrained = cell.backbone["weights"] != "random"
 
     def run(self, record: Record) -> Record:
         """Learn, score and measure; return the whole record."""
+        self._warm_up()
         memory_known = reset_peak(self.device)
         task = tasks.create(self.cell.plugin("task"))
         learner, rounds = self._learner(task)
@@ -120,6 +194,8 @@ class _Session:
         for round_ in rounds:
             learner.fit(round_)
             logits.append(learner.logits(round_.test))
+            if not np.isfinite(logits[-1]).all():
+                raise Diverged("the logits of the trained model are not finite numbers")
             scores.append(task.score(logits[-1], round_))
             kept.append(round_)
         summary = task.summary(scores)
@@ -129,31 +205,39 @@ class _Session:
         self._keep_predictions(learner, kept, logits)
         if self.job.weights:
             self._keep_weights(learner.network, Path(self.job.weights))
-        with self.clock.phase("measure"):
-            architecture = self._architecture(learner.network)
-            parent_flops = [parent["record"]["cost"]["flops_train"] for parent in self.job.parents.values()]
-            cost = cost_of(learner, parent_flops, peak)
-        reasons = dict(summary.reasons)
-        if peak is None:
-            reasons["cost.peak_memory_bytes"] = "this system does not let a process reset its peak"
-        details: dict[str, Any] = {
-            "architecture": {"summary": architecture.summary, "macs_by_fvcore": architecture.macs_by_fvcore},
-            "stages": [stage.name for stage in learner.network.stages],
-        }
+        details: dict[str, Any] = {"stages": [stage.name for stage in learner.network.stages]}
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
-        return replace(
-            record,
-            status="ok",
-            metrics=dict(summary.metrics),
-            reasons=reasons,
-            curve=tuple(learner.curve),
-            seconds=self._seconds(learner),
-            cost=cost,
-            latency=architecture.latency,
-            artifacts=tuple(self._artifacts_used(learner)),
-            details=details,
-        )
+        record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)
+        with self.clock.phase("measure"):
+            record = self._with_cost(record, learner, peak)
+            record = self._with_architecture(record, learner.network)
+        artifacts = self._artifacts(learner)
+        seconds = self._seconds(learner, artifacts)
+        return replace(record, status="ok", curve=tuple(learner.curve), seconds=seconds, artifacts=artifacts)
+
+    def _with_cost(self, record: Record, learner: Learner, peak_memory_bytes: int | None) -> Record:
+        reasons = dict(record.reasons)
+        if peak_memory_bytes is None:
+            reasons["cost.peak_memory_bytes"] = "this system does not let a process reset its peak"
+        parent_flops = [parent["record"]["cost"]["flops_train"] for parent in self.job.parents.values()]
+        try:
+            cost = cost_of(learner, parent_flops, peak_memory_bytes)
+            if cost.flops_train is None:
+                reasons["cost.flops_train"] = "the FLOPs of a parent's training are not known"
+        except Uncountable as error:
+            cost = sizes_of(learner, peak_memory_bytes)
+            reasons |= {f"cost.{name}": str(error) for name in ("macs_forward", "flops_forward", "flops_train")}
+        return replace(record, cost=cost, reasons=reasons)
+
+    def _with_architecture(self, record: Record, network: Network) -> Record:
+        """Add latency and summary. A model that can't be measured is no reason to lose what was learnt."""
+        try:
+            measured = architecture_of(network, self.cell, self.recipe.precision, self.device, self.artifacts)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason that there is no number
+            return replace(record, reasons={**record.reasons, "latency": _one_line(error)})
+        architecture = {"summary": measured.summary, "macs_by_fvcore": measured.macs_by_fvcore}
+        return replace(record, latency=measured.latency, details={**record.details, "architecture": architecture})
 
     def _learner(self, task: Task) -> tuple[Learner, Any]:
         """Return the learner and the rounds it will learn."""
@@ -169,8 +253,7 @@ class _Session:
         held = self.recipe.validation if self.recipe.selection == "best_val" else None
         rounds = list(task.rounds(Problem(labels, classes, cell.size, cell.seed, held)))
         with self.clock.phase("setup"):
-            network = self._network(cell, len(rounds[0].classes), self.pretrained)
-            network = _at(network, dataset.resolution, self.device)
+            network = self._network(cell, len(rounds[0].classes), self.pretrained, dataset.resolution)
         inputs = network.inputs
         pictures = Pictures(dataset, inputs.resolution, inputs.interpolation, self.artifacts, self.clock)
         generator = torch.Generator().manual_seed(cell.entropy("order"))
@@ -189,8 +272,22 @@ class _Session:
         )
         return learner, rounds
 
-    def _network(self, cell: Cell, classes: int, pretrained: bool) -> Network:
-        return find(cell.plugin("backbone")).build(classes, pretrained, cell.entropy("init"))
+    def _warm_up(self) -> None:
+        """Pay once, off every clock, for the libraries of this source of models and for the device's first pass.
+
+        They cost seconds, and would be charged to whichever cell happens to come first.
+        """
+        source = self.cell.backbone["source"]
+        if source not in _warm:
+            network = self._network(self.cell, 2, self.pretrained, None)
+            edge = network.inputs.resolution
+            network(torch.zeros(2, 3, edge, edge, device=self.device)).sum().backward()
+            _warm.add(source)
+
+    def _network(self, cell: Cell, classes: int, pretrained: bool, resolution: int | None) -> Network:
+        backbone = find(cell.plugin("backbone"))
+        network = backbone.build(classes, pretrained, cell.entropy("init"), resolution).to(self.device)
+        return network.to(memory_format=torch.channels_last)
 
     def _trunk_identity(self) -> dict[str, Any]:
         """Return what the first activations depend on: the weights, or the seed they were drawn from."""
@@ -203,23 +300,34 @@ class _Session:
         def network() -> Network:
             from safetensors.torch import load_file
 
-            built = self._network(parent, classes, pretrained=False)
-            built.model.load_state_dict(load_file(self.job.parents[role]["weights"]))
-            return _at(built, resolution, self.device).eval()
+            built = self._network(parent, classes, False, resolution)
+            built.load(load_file(self.job.parents[role]["weights"]))
+            return built.eval()
 
         return Parent(parent.id, network)
 
-    def _seconds(self, learner: Learner) -> Seconds:
+    def _artifacts(self, learner: Learner) -> tuple[dict[str, Any], ...]:
+        """Return what this cell used of what cells share, each with its price for this cell's own examples."""
+        priced: dict[tuple[str, str], float] = defaultdict(float)
+        for split, count in learner.shown:
+            pixels = learner.cache.pictures.rows(split)
+            priced[pixels.kind, pixels.id] += pixels.price(count)
+        key = key_of(learner.views.augment, learner.views.data_seed)
+        for forward, split, examples, views in learner.used:
+            rows = learner.cache.rows(forward, split, key)
+            priced[rows.kind, rows.id] += rows.price(examples * views)
+        for role, parent in self.job.parents.items():
+            priced[PARENT, self.cell.parents[role]] = _price_of_parent(parent["record"], priced)
+        return tuple({"kind": kind, "id": name, "seconds": seconds} for (kind, name), seconds in priced.items())
+
+    def _seconds(self, learner: Learner, artifacts: Sequence[Mapping[str, Any]]) -> Seconds:
         """Split the time: what this run spent, and what a user who runs only this cell would pay."""
         spent = self.clock.seconds
-        trained = {(s, n) for _, s, n, _ in learner.used} or {("train", self.cell.size)}
-        prepare = sum(learner.cache.pictures.rows(split).price(n) for split, n in sorted(trained)[:1])
-        passes = sum(
-            learner.cache.rows(forward, split, _views_key(learner)).price(examples * views)
-            for forward, split, examples, views in learner.used
-        )
-        parents = sum(p["record"]["seconds"]["standalone"] or 0.0 for p in self.job.parents.values())
-        shared = passes + parents
+        price: dict[str, float] = defaultdict(float)
+        for artifact in artifacts:
+            price[artifact["kind"]] += artifact["seconds"]
+        prepare = price.pop(PIXELS, 0.0)
+        shared = sum(price.values())
         setup, train = spent["setup"], spent["train"]
         return Seconds(
             prepare=prepare,
@@ -228,22 +336,10 @@ class _Session:
             evaluate=spent["evaluate"],
             measure=spent["measure"],
             shared=shared,
-            parents=parents,
+            parents=price[PARENT],
             marginal=spent["prepare"] + setup + train + spent["features"],
             standalone=prepare + setup + train + shared,
         )
-
-    def _artifacts_used(self, learner: Learner) -> list[dict[str, Any]]:
-        used: list[dict[str, Any]] = []
-        for forward, split, examples, views in learner.used:
-            rows = learner.cache.rows(forward, split, _views_key(learner))
-            entry = {"kind": rows.kind, "id": rows.id, "seconds": rows.price(examples * views)}
-            if entry["id"] not in {u["id"] for u in used}:
-                used.append(entry)
-        return used
-
-    def _architecture(self, network: Network) -> Architecture:
-        return architecture_of(network, self.cell, self.recipe.precision, self.device, self.artifacts)
 
     def _keep_predictions(self, learner: Learner, rounds: list[Round], logits: list[NDArray[np.float32]]) -> None:
         """Keep test logits, labels and example numbers beside the record, as npz without objects."""
@@ -264,19 +360,10 @@ class _Session:
 
     def _watch(self, point: Point) -> None:
         self.points.append(point)
-        with Path(self.job.progress).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"cell_id": self.cell.id, **asdict(point)}) + "\n")
+        _tell(self.job, "point", asdict(point))
 
 
-def _at(network: Network, resolution: int | None, device: torch.device) -> Network:
-    """Put a network on a device, and have it see pictures of another resolution than its own."""
-    if resolution is not None:
-        network.inputs = replace(network.inputs, resolution=resolution)
-    network.to(device)
-    return network.to(memory_format=torch.channels_last)
-
-
-def _views_key(learner: Learner) -> dict[str, Any]:
-    from bench.training.views import key_of
-
-    return dict(key_of(learner.views.augment, learner.views.data_seed))
+def _price_of_parent(record: Mapping[str, Any], mine: Mapping[tuple[str, str], float]) -> float:
+    """Return what a parent's training adds to the price of a cell: what both use is paid for once."""
+    twice: float = sum(used["seconds"] for used in record["artifacts"] if (used["kind"], used["id"]) in mine)
+    return float(record["seconds"]["standalone"] or 0.0) - twice

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,19 +40,19 @@ def architecture_of(
 ) -> Architecture:
     """Return what an earlier cell of the same architecture, resolution and device measured, or measure it."""
     made_of = {
-        "backbone": [cell.backbone["source"], cell.backbone["name"]],
-        "head": str(network.head),
+        "backbone": [cell.backbone["source"], cell.backbone["name"], cell.backbone.get("version")],
+        "layers": hashlib.sha256(repr(network.model).encode()).hexdigest()[:16],
         "resolution": network.inputs.resolution,
         "precision": precision,
         "environment": environment(device.type)["fingerprint"],
     }
     path = artifacts / "architecture" / f"{hashlib.sha256(canonical(made_of)).hexdigest()[:16]}.json"
-    if path.exists():
+    with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or a damaged one: measured now
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     measured = Architecture(
         tuple(latency(network, batch, precision, device) for batch in BATCHES),
         summarise(network),
-        macs_by_fvcore(network, (3, network.inputs.resolution, network.inputs.resolution)),
+        macs_by_fvcore(network.model, (3, network.inputs.resolution, network.inputs.resolution)),
     )
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**asdict(measured), "made_of": made_of}), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,12 @@ def cost_of(learner: Learner, parent_flops: Iterable[int | None], peak_memory_by
 
     FLOPs are 2 x MACs. A training step counts its forward pass, and twice the forward pass of the part that gradients
     reach for the backward one. `flops_train` adds one pass of the frozen prefix over each view of this cell's own
-    examples, the parents' forward passes over them, and the parents' own training.
+    examples, the parents' forward passes over them, and the parents' own training; it is None when a parent's is.
+    Raises Uncountable when an operation of the network has no formula.
     """
     network = learner.network
-    macs = macs_from(network)
+    counted = cache(macs_from)
+    macs = counted(network)
     total = macs(0)
     flops = 0
     for work in learner.work:
@@ -32,29 +35,26 @@ def cost_of(learner: Learner, parent_flops: Iterable[int | None], peak_memory_by
         if work.backward is not None:
             flops += 4 * work.examples * macs(work.backward)
     for forward, _, examples, views in learner.used:
-        passed = macs_from(forward.network)
+        passed = counted(forward.network)
         whole = passed(0)
         flops += 2 * examples * views * (whole if forward.cut is None else whole - passed(forward.cut))
-    known = [f for f in parent_flops if f is not None]
-    trained = {name for phase in learner.phases for name in _trained(network, phase.unfrozen)}
-    sizes = {name: p.numel() for name, p in network.model.named_parameters()}
+    trained: int | None = flops
+    for of_parent in parent_flops:
+        trained = None if trained is None or of_parent is None else trained + of_parent
+    sizes = sizes_of(learner, peak_memory_bytes)
+    return replace(sizes, macs_forward=total, flops_forward=2 * total, flops_train=trained)
+
+
+def sizes_of(learner: Learner, peak_memory_bytes: int | None) -> Cost:
+    """Return the part of the cost that is parameters and bytes, without FLOPs."""
+    model = learner.network.model
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
     return Cost(
         params_total=sum(sizes.values()),
-        params_trained=sum(sizes[name] for name in trained),
-        macs_forward=total,
-        flops_forward=2 * total,
-        flops_train=flops + sum(known),
+        params_trained=sum(sizes[name] for name in learner.trained),
         peak_memory_bytes=peak_memory_bytes,
-        weights_bytes=sum(t.numel() * t.element_size() for t in network.model.state_dict().values()),
+        weights_bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
     )
-
-
-def _trained(network: Network, unfrozen: int | None) -> set[str]:
-    """Return the names of the parameters that a phase trains."""
-    depth = len(network.stages)
-    first = 0 if unfrozen is None else max(depth - unfrozen, 0)
-    stages = [named for i in range(first, depth) for named in network.stage_parameters(i)]
-    return {name for name, _ in [*stages, *network.head_parameters()]}
 
 
 def macs_from(network: Network) -> Callable[[int], int]:
@@ -65,7 +65,7 @@ def macs_from(network: Network) -> Callable[[int], int]:
     @cache
     def macs(start: int) -> int:
         if start == 0:
-            return count_macs(network, shape)
+            return count_macs(network.model, shape)
         return macs(0) - count_macs(_Prefix(network, start), shape)
 
     return macs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import subprocess
 from functools import cache
@@ -30,13 +29,20 @@ def environment(device_type: str) -> dict[str, Any]:
         "cuda": torch.version.cuda if device_type == "cuda" else None,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
         **_git(),
     }
     made_of = [found[k] for k in MACHINE]
     return {"fingerprint": hashlib.sha256(canonical(made_of)).hexdigest()[:12], **found}
+
+
+def cores() -> int:
+    """Return how many cores this process may use, by its affinity and by its container's quota."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def cpu_name() -> str:
@@ -62,9 +68,10 @@ def _driver() -> str | None:
 
 
 def _git() -> dict[str, Any]:
-    """Return the commit of the harness itself, when it runs from a checkout."""
+    """Return the commit of the harness itself, when it runs from a checkout: not of a repository it is installed in."""
     here = Path(__file__).parent
-    commit = _run("git", "-C", str(here), "rev-parse", "HEAD")
+    tracked = _run("git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _run("git", "-C", str(here), "rev-parse", "HEAD") if tracked else None
     if not commit:
         return {"git_commit": None, "git_dirty": None}
     status = _run("git", "-C", str(here), "status", "--porcelain", "--", ".")

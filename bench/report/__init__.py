@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.report import advice, evidence, export, figures, html, markdown, tables
+from bench.report import advice, evidence, export, figures, html, markdown, recipes, tables
 from bench.report.board import boards
 from bench.report.page import Block, Figure, Heading, Page, Table
 from bench.report.study import Section, Study, sections
@@ -92,7 +92,8 @@ def _section(section: Section, primary: str, drawn: dict[str, Figure], level: in
     ]
     blocks += _titled("Cost", costs, level)
     blocks += _titled("Quality", [tables.quality(section, primary)], level)
-    return blocks
+    trained = recipes.recipe(section)
+    return [*blocks, Heading("Recipe", level), *trained] if trained else blocks
 
 
 def _titled(title: str, found: Sequence[Table | None], level: int) -> list[Block]:

@@ -7,7 +7,7 @@ data for the one training loop: it never trains by itself and never sees the tes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.registry import Registry
@@ -18,20 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one set of trainable stages. The head is always trained.
+    """A stretch of training with one set of trainable stages. The head is always trained, and carried over.
 
-    unfrozen     how many of the backbone's last stages are trained: 0 the head alone, None all of them
-    share        the part of the recipe's epochs that this phase gets
-    lr           multiple of the recipe's learning rate
-    decay        each stage further from the head learns at `decay` times the rate of the one after it
-    standardize  the head sees features with the training set's mean 0 and deviation 1 (folded into it afterwards)
-    solve        gives the head in closed form from features [n, dim] and labels [n], instead of gradient steps
+    Each phase has an optimiser and a schedule of its own, so whatever it unfreezes warms up in it.
+
+    unfrozen      how many of the backbone's last stages are trained: 0 the head alone, None all of them
+    only          of these, the parameters for which it says yes, given the module that holds one and its name there
+    share         the part of the recipe's epochs that this phase gets, beside the shares of the others
+    lr            multiple of the recipe's learning rate
+    decay         each stage further from the head learns at `decay` times the rate of the one after it
+    weight_decay  multiple of the recipe's weight decay
+    standardize   the head learns on features with the training examples' mean 0 and deviation 1, folded into it after
+    solve         gives the head in closed form from features [n, dim], labels [n] and the number of classes, on frozen
+                  stages; takes no epochs
     """
 
     unfrozen: int | None = None
+    only: Callable[[nn.Module, str], bool] | None = None
     share: float = 1.0
     lr: float = 1.0
     decay: float = 1.0
+    weight_decay: float = 1.0
     standardize: bool = False
     solve: Callable[[Tensor, Tensor, int], nn.Module] | None = None
 
@@ -41,13 +48,17 @@ class Step:
     """What a loss is computed from, for one batch.
 
     `logits` float [batch, classes], `labels` int64 [batch], `parents[role]` the logits of a parent cell on the very
-    views in the batch, float [batch, classes]; `label_smoothing` is the recipe's.
+    views in the batch, float [batch, classes]; `label_smoothing` is the recipe's. `weights` are the parameters that
+    learn, by the library's names, and `start` the first values of those of the backbone: a name that is not in `start`
+    is the head's.
     """
 
     logits: Tensor
     labels: Tensor
     parents: Mapping[str, Tensor]
     label_smoothing: float = 0.0
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    start: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.cell import entropy
-from bench.errors import OptionError
+from bench.errors import OptionError, Skip
 from bench.tasks import Problem, Round, Score, Selection, tasks
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Classify:
             return f"size {size} is larger than the data: {counts['train']} training examples"
         if size < classes:
             return f"size {size} is smaller than the {classes} classes"
+        if self.test_size is not None and self.test_size > counts["test"]:
+            return f"test_size {self.test_size} is larger than the data: {counts['test']} test examples"
         return None
 
     def rounds(self, problem: Problem) -> Iterator[Round]:
@@ -55,8 +57,12 @@ class Classify:
         chosen, rest = order[: problem.size], order[problem.size :]
         validation = None
         if problem.validation is not None:
-            held = min(max(round(problem.size * problem.validation), 1), problem.size - 1)
-            chosen, validation = chosen[: len(chosen) - held], chosen[len(chosen) - held :]
+            # The order begins with one example of each class, and those stay for training.
+            spare = len(chosen) - len(np.unique(problem.labels["train"]))
+            held = min(max(round(problem.size * problem.validation), 1), spare)
+            if held < 1:
+                raise Skip(f"size {problem.size} leaves no example to select on: training needs one of each class")
+            chosen, validation = chosen[:-held], chosen[-held:]
         # The monitor pool is the same for every size: drawn from the far end of the order.
         monitor = rest[::-1][: self.monitor_size]
         test = nested_order(problem.labels["test"], np.random.default_rng(entropy("classify", "test")))

@@ -22,9 +22,10 @@ class FewShot:
     """Learn `ways` classes from size / ways examples each, be scored on `queries` others of each class; repeat.
 
     The size of a cell is the labelled examples of an episode: size 5 is 5-way 1-shot, size 25 is 5-way 5-shot. Classes
-    and examples are drawn anew for each of the `episodes`, support from "train" and queries from "test", the same for
-    every strategy. The score is the mean accuracy with a 95 % interval over episodes (Vinyals et al., 2016, arXiv
-    1606.04080; at least 600 episodes by custom).
+    and examples are drawn anew for each of the `episodes`, support from "train" and queries from "test": the same for
+    every strategy, and for every size the same classes and queries, with the fewer shots among the more. The score is
+    the mean accuracy with a 95 % interval over episodes (Vinyals et al., 2016, arXiv 1606.04080; at least 600 episodes
+    by custom). Seconds and FLOPs are sums over episodes.
     """
 
     name: ClassVar[str] = "few_shot"
@@ -51,29 +52,28 @@ class FewShot:
     def rounds(self, problem: Problem) -> Iterator[Round]:
         import numpy as np
 
-        generator = np.random.default_rng(entropy("few_shot", problem.seed, problem.size))
+        if problem.validation is not None:
+            raise Skip("an episode has no examples to select on; use selection: last")
+        counts = {"train": problem.size // self.ways, "test": self.queries}
         pools = {
-            split: [np.flatnonzero(labels == c) for c in range(len(problem.classes))]
-            for split, labels in problem.labels.items()
+            split: [np.flatnonzero(problem.labels[split] == c) for c in range(len(problem.classes))] for split in counts
         }
-        for _ in range(self.episodes):
+        for split, count in counts.items():
+            fewest = min(range(len(problem.classes)), key=lambda c: len(pools[split][c]))
+            if len(pools[split][fewest]) < count:
+                have = f"{problem.classes[fewest]!r} has {len(pools[split][fewest])}"
+                raise Skip(f"{count} examples of each class are drawn from the {split} split, and {have}")
+        for episode in range(self.episodes):
+            generator = np.random.default_rng(entropy("few_shot", problem.seed, episode))
             drawn = generator.choice(len(problem.classes), self.ways, replace=False)
-            shots = problem.size // self.ways
+            # Queries before support, and whole orders of support: neither depends on the number of shots.
+            queries = [generator.permutation(pools["test"][c])[: self.queries] for c in drawn]
+            support = [generator.permutation(pools["train"][c])[: counts["train"]] for c in drawn]
             yield Round(
-                train=self._draw(generator, "train", [pools["train"][c] for c in drawn], shots),
-                test=self._draw(generator, "test", [pools["test"][c] for c in drawn], self.queries),
+                train=_selection("train", support),
+                test=_selection("test", queries),
                 classes=tuple(problem.classes[c] for c in drawn),
             )
-
-    def _draw(
-        self, generator: np.random.Generator, split: str, pools: Sequence[NDArray[np.int64]], count: int
-    ) -> Selection:
-        import numpy as np
-
-        if min(len(pool) for pool in pools) < count:
-            raise Skip(f"a class has fewer than {count} examples in the {split} split")
-        index = np.concatenate([generator.choice(pool, count, replace=False) for pool in pools])
-        return Selection(split, index, np.repeat(np.arange(self.ways), count).astype(np.int64))
 
     def score(self, logits: NDArray[np.float32], test: Round) -> Score:
         return Score({"accuracy": float((logits.argmax(axis=1) == test.test.labels).mean())}, {})
@@ -85,3 +85,11 @@ class FewShot:
         half = 1.96 * accuracies.std(ddof=1) / sqrt(len(accuracies))
         metrics = {"accuracy": float(accuracies.mean()), "accuracy_ci95": float(half)}
         return Score({**metrics, "episodes": float(len(accuracies))}, {})
+
+
+def _selection(split: str, members: Sequence[NDArray[np.int64]]) -> Selection:
+    """Return the members of each way, labelled 0, 1, ... in the order of the ways."""
+    import numpy as np
+
+    labels = np.repeat(np.arange(len(members)), [len(m) for m in members])
+    return Selection(split, np.concatenate(members), labels.astype(np.int64))

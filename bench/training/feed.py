@@ -17,7 +17,7 @@ from bench.backbones._network import Network
 from bench.measure.clock import Clock
 from bench.tasks import Selection
 from bench.training.pictures import Pictures, normalise
-from bench.training.rows import Rows
+from bench.training.rows import Rows, id_of
 from bench.training.views import Views
 
 FORWARD_BATCH = 256
@@ -79,7 +79,8 @@ class Forward:
 
 def infer(network: Network, x: Tensor, start: int, stop: int | None, precision: str) -> Tensor:
     """Run stages `start` up to `stop`, or to the logits when that is None, in eval mode without gradients; float32."""
-    network.eval()
+    if network.training:
+        network.eval()
     with torch.inference_mode(), autocast(x.device, precision):
         if stop is None:
             return network.suffix(x, start).float()
@@ -98,20 +99,25 @@ class Cache:
     def rows(self, forward: Forward, split: str, views: Mapping[str, Any]) -> Rows:
         """Return the store of a pass's rows on a split."""
         made_of = {**forward.identity, **self.pictures.identity(split), "views": dict(views)}
-        rows = Rows(self.artifacts, forward.kind, {**made_of, "cut": forward.cut, "precision": forward.precision})
-        return self._rows.setdefault(rows.id, rows)
+        made_of |= {"cut": forward.cut, "precision": forward.precision}
+        name = id_of(forward.kind, made_of)
+        if name not in self._rows:
+            self._rows[name] = Rows(self.artifacts, forward.kind, made_of)
+        return self._rows[name]
 
-    def get(self, forward: Forward, selection: Selection, views: Views, key: Mapping[str, Any], phase: str) -> Tensor:
-        """Return float [n, views, ...] on the device: the pass's output on every view of a selection."""
+    def get(
+        self, forward: Forward, selection: Selection, views: Views, key: Mapping[str, Any], phase: str, shown: int
+    ) -> Tensor:
+        """Return float [n, shown, ...] on the device: the pass's output on the first `shown` views of a selection."""
         rows = self.rows(forward, selection.split, key)
-        keys = (selection.index[:, None] * views.count + np.arange(views.count)).ravel()
-        self.pictures.pixels(selection.split, selection.index)
+        keys = (selection.index[:, None] * views.count + np.arange(shown)).ravel()
+        self.pictures.pixels(selection.split, selection.index, "evaluate" if phase == "evaluate" else "prepare")
 
         def compute(missing: NDArray[np.int64]) -> NDArray[np.float32]:
             return np.concatenate(list(self._passes(forward, selection.split, missing, views)))
 
         found = rows.get(keys, compute, self.clock, phase)
-        return torch.from_numpy(found.reshape(len(selection), views.count, *found.shape[1:])).to(self.device)
+        return torch.from_numpy(found.reshape(len(selection), shown, *found.shape[1:])).to(self.device)
 
     def _passes(
         self, forward: Forward, split: str, keys: NDArray[np.int64], views: Views

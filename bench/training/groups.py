@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from math import cos, pi
 from typing import Any
 
@@ -11,16 +12,57 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bench.backbones._network import Network
+from bench.errors import Skip
 from bench.recipe import Recipe
 from bench.strategies import Phase
+
+
+def choose(network: Network, phase: Phase) -> frozenset[str]:
+    """Freeze what a phase does not train of a network's stages, and return the names of the parameters that learn."""
+    network.freeze(first_stage(network, phase))
+    head = {id(parameter) for parameter in network.head.parameters()}
+    if phase.only is not None:
+        for module in network.model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.requires_grad and id(parameter) not in head and not phase.only(module, name):
+                    parameter.requires_grad_(False)
+    return frozenset(name for name, parameter in network.model.named_parameters() if parameter.requires_grad)
+
+
+def first_stage(network: Network, phase: Phase) -> int:
+    """Return the first stage that a phase trains: as many as there are when it trains the head alone."""
+    depth = len(network.stages)
+    if phase.solve is not None:
+        return depth
+    return 0 if phase.unfrozen is None else max(depth - phase.unfrozen, 0)
+
+
+def epochs_of(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
+    """Divide the recipe's epochs among phases by their shares: at least one each, none for a closed form.
+
+    Raises Skip when there are more phases than epochs: no strategy gets more than another.
+    """
+    shares = [0.0 if phase.solve is not None else phase.share for phase in phases]
+    left = sum(phase.solve is None for phase in phases)
+    if left > epochs:
+        raise Skip(f"{left} phases of training need {left} epochs or more; the recipe has {epochs}")
+    given: list[int] = []
+    for i, phase in enumerate(phases):
+        if phase.solve is not None:
+            given.append(0)
+            continue
+        left -= 1
+        so_far = round(epochs * sum(shares[: i + 1]) / sum(shares)) if left else epochs
+        given.append(min(max(so_far - sum(given), 1), epochs - sum(given) - left))
+    return tuple(given)
 
 
 def optimizer_for(network: Network, phase: Phase, recipe: Recipe) -> Optimizer:
     """Return the recipe's optimiser over a phase's trainable parameters.
 
     The head learns at `recipe.lr * phase.lr`, the last stage at `phase.decay` times that, and each stage before it at
-    `phase.decay` times the next. Weight decay leaves biases and norms (one dimension or none) alone. Each group keeps
-    its peak rate under `peak`.
+    `phase.decay` times the next. Weight decay leaves biases and norms (one dimension or none) alone, and pulls on a
+    standardised head as that head is, before it is folded. Each group keeps its peak rate under `peak`.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     depth = len(network.stages)
@@ -28,7 +70,7 @@ def optimizer_for(network: Network, phase: Phase, recipe: Recipe) -> Optimizer:
     for named, factor in [*parts, (network.head_parameters(), 1.0)]:
         for _, parameter in named:
             if parameter.requires_grad:
-                decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+                decay = recipe.weight_decay * phase.weight_decay if parameter.dim() > 1 else 0.0
                 members[recipe.lr * phase.lr * factor, decay].append(parameter)
     groups = [{"params": p, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), p in members.items()]
     return _OPTIMIZERS[recipe.optimizer](groups)
@@ -60,15 +102,16 @@ def rate_factor(schedule: str, step: int, steps: int) -> float:
     """Return the learning rate at a step as a part of its peak, in [0, 1].
 
     one_cycle rises by a cosine from 1/25 to 1 over the first 30 % of steps and falls by a cosine to almost 0 (Smith and
-    Topin, 2017, arXiv 1708.07120; the momentum is left alone); cosine and linear fall from 1.
+    Topin, 2017, arXiv 1708.07120; the momentum is left alone); cosine and linear fall from 1. Each step takes the rate
+    of its middle, so that a schedule of one or two steps, too, learns.
     """
-    done = step / max(steps - 1, 1)
+    done = (step + 0.5) / steps
     if schedule == "constant":
         return 1.0
     if schedule == "linear":
-        return 1.0 - step / steps
+        return 1.0 - done
     if schedule == "cosine":
-        return 0.5 * (1 + cos(pi * step / steps))
+        return 0.5 * (1 + cos(pi * done))
     rise = 0.3
     if done < rise:
         return _blend(1 / 25, 1.0, done / rise)

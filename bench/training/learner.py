@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench.backbones._network import Network
@@ -19,11 +20,14 @@ from bench.record import Point
 from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
 from bench.training.feed import FORWARD_BATCH, ActivationFeed, Cache, Feed, Forward, PictureFeed, infer
+from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.loop import Epoch, Lesson, batches, train
 from bench.training.standardize import Standardized
 from bench.training.views import Views, key_of
 
 PLAIN = Views(Augment(), 0)
+# Activations of one selection are kept up to this size; beyond it, the frozen stages run again each time.
+CACHE_LIMIT_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,14 @@ class Work:
     examples: int
     forward: int
     backward: int | None
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What an epoch is measured on: a feed and its labels, int64 [n], on the device."""
+
+    feed: Feed
+    labels: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,11 @@ class Learner:
 
     A prefix that no phase has trained yet is run once over each view of each example, and its activations are kept:
     `identity` is everything that can change them. `touched` is the first stage that has been trained since the start
-    of the round. Randomness comes from `generator` alone.
+    of the round. Randomness comes from `generator` alone, and each round starts from its first state: what a round
+    gives does not depend on the rounds before it.
+
+    `trained` names the parameters that learnt in any phase, `shown` the examples of each round by split, `used` the
+    passes whose rows were used for training (forward, split, examples, views), and `work` the passes of the loop.
     """
 
     network: Network
@@ -66,143 +82,183 @@ class Learner:
     curve: list[Point] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
     used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
+    shown: list[tuple[str, int]] = field(default_factory=list)
+    trained: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.head = self.network.head
         self.depth = len(self.network.stages)
         self.touched = self.depth
-        self.start = {k: v.clone() for k, v in self.network.model.state_dict().items()}
+        self.start = self._state()
         self.phases = self.strategy.phases([stage.name for stage in self.network.stages])
-        self._teachers: dict[str, Network] = {}
-        self._best: tuple[tuple[float, float], dict[str, Tensor]] | None = None
+        self.epochs = epochs_of(self.phases, self.recipe.epochs)
         self.selected_epoch: int | None = None
-        self._steps, self._began = 0, 0.0
+        self._first_draw = self.generator.get_state()
+        self._teachers: dict[str, Network] = {}
+        self._sizes: dict[int, int] = {}
+        self._priced: set[tuple[str, int]] = set()
+        self._best: tuple[tuple[float, float], dict[str, Tensor]] | None = None
+        self._done, self._steps, self._began = 0, 0, 0.0
 
     def fit(self, round_: Round) -> None:
         """Learn one round from the first weights. Raises Diverged."""
         self._rewind()
-        self.curve.clear()
-        self._steps, self._began = 0, self.clock.seconds["train"]
-        done = 0
-        for i, phase in enumerate(self.phases):
-            share = sum(p.share for p in self.phases[: i + 1]) / sum(p.share for p in self.phases)
-            epochs = max(round(self.recipe.epochs * share) - done, 1)
-            self._learn(phase, round_, epochs, done)
-            done += epochs
+        self.shown += [(s.split, len(s)) for s in (round_.train, round_.validation) if s is not None]
+        with self._dropout_drawn(), self.clock.phase("train"):
+            for phase, epochs in zip(self.phases, self.epochs, strict=True):
+                self._learn(phase, round_, epochs)
 
     def logits(self, selection: Selection) -> NDArray[np.float32]:
         """Return the network's logits, float32 [n, classes], on the plain view of a selection."""
         with self.clock.phase("evaluate"):
-            return self._logits(selection).cpu().numpy()
+            feed = self._feed(selection, self.touched, PLAIN, "evaluate")
+            return self._outputs(feed, len(selection), None).cpu().numpy()
 
-    def _logits(self, selection: Selection) -> Tensor:
-        feed = self._feed(selection, self.touched, PLAIN, "evaluate")
-        positions = torch.arange(len(selection)).split(FORWARD_BATCH)
+    def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
+        """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
+        positions = torch.arange(count).split(FORWARD_BATCH)
         parts = (feed.batch(position, torch.zeros_like(position)) for position in positions)
-        return torch.cat([infer(self.network, x, feed.cut, None, self.recipe.precision) for x in parts])
+        return torch.cat([infer(self.network, x, feed.cut, stop, self.recipe.precision) for x in parts])
 
-    def _learn(self, phase: Phase, round_: Round, epochs: int, before: int) -> None:
+    def _learn(self, phase: Phase, round_: Round, epochs: int) -> None:
         """Run one phase."""
-        cut = 0 if phase.unfrozen is None else max(self.depth - phase.unfrozen, 0)
-        self.network.freeze(cut)
-        feed = self._feed(round_.train, cut if cut <= self.touched else 0, self.views, "features")
+        network, recipe, cut = self.network, self.recipe, first_stage(self.network, phase)
+        self.trained |= choose(network, phase)
+        feed = self._feed(round_.train, min(cut, self.touched), self.views, "features")
         labels = torch.from_numpy(round_.train.labels).to(self.device)
         if phase.solve is not None:
-            self._solve(phase.solve, feed, labels, len(round_.classes))
+            network.replace_head(phase.solve(self._outputs(feed, len(labels), cut), labels, len(round_.classes)))
             return
-        if cut < self.depth:
-            self.touched = min(self.touched, cut)
+        self.touched = min(self.touched, cut)
+        if phase.standardize and cut == self.depth:
+            network.replace_head(Standardized(self._outputs(feed, len(labels), cut), network.head))
         parents = {role: self._parent_logits(role, round_.train) for role in self.parents}
-        lesson = Lesson(feed, labels, parents, self.views.count)
-        if phase.standardize and isinstance(feed, ActivationFeed) and cut == self.depth:
-            self.network.replace_head(Standardized(feed.rows, self.network.head))
-        with self.clock.phase("train"):
-            train(
-                self.network, self.strategy, phase, self.recipe, lesson, epochs, self.generator,
-                lambda epoch: self._ended(epoch, round_, before),
-            )  # fmt: skip
-        self._restore_best()
-        if isinstance(self.network.head, Standardized):
-            self.network.replace_head(self.network.head.folded())
+        learning = {name: p for name, p in network.model.named_parameters() if p.requires_grad}
+        start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
+        lesson = Lesson(feed, labels, parents, self.views.count, learning, start)
+        validation = self._exam(round_.validation, self.views, "features")
+        monitor = self._exam(round_.monitor, PLAIN, "evaluate")
+        train(
+            network, self.strategy, phase, recipe, lesson, epochs, self.generator,
+            lambda epoch: self._ended(epoch, validation, monitor),
+        )  # fmt: skip
+        self._settle()
         self.work.append(Work(len(labels) * epochs, feed.cut, cut))
-        self._steps += len(batches(torch.arange(len(labels)), self.recipe.batch_size)) * epochs
+        if validation is not None:
+            self.work.append(Work(len(validation.labels) * epochs, validation.feed.cut, None))
+        self._done += epochs
+        self._steps += len(batches(torch.arange(len(labels)), recipe.batch_size)) * epochs
 
-    def _solve(
-        self, solve: Callable[[Tensor, Tensor, int], nn.Module], feed: Feed, labels: Tensor, classes: int
-    ) -> None:
-        """Have the head in closed form, from the features of the plain view."""
-        plain = torch.zeros(len(labels), dtype=torch.long)
-        with self.clock.phase("train"), torch.no_grad():
-            self.network.eval()
-            z = feed.batch(torch.arange(len(labels)), plain)
-            features = infer(self.network, z, feed.cut, self.depth, self.recipe.precision)
-            self.network.replace_head(solve(features.clone(), labels, classes))
+    def _exam(self, selection: Selection | None, views: Views, phase: str) -> Exam | None:
+        """Return what an epoch is measured on."""
+        if selection is None:
+            return None
+        with self.clock.phase(phase):
+            feed = self._feed(selection, self.touched, views, phase, plain=True)
+            return Exam(feed, torch.from_numpy(selection.labels).to(self.device))
 
-    def _ended(self, epoch: Epoch, round_: Round, before: int) -> None:
-        """Measure a point of the curve, and select, after an epoch of training; neither counts as training."""
-        number = before + epoch.epoch
+    def _ended(self, epoch: Epoch, validation: Exam | None, monitor: Exam | None) -> None:
+        """Select, which is a part of training, and measure a point of the curve, which is none, after an epoch."""
+        number = self._done + epoch.epoch
+        if validation is not None:
+            self._select(validation, number)
+        if monitor is None or number not in curve_epochs(self.recipe.epochs, self.recipe.curve_points):
+            return
         with self.clock.phase("evaluate"):
-            if self.recipe.selection == "best_val" and round_.validation is not None:
-                self._select(round_.validation, number)
-            if round_.monitor is None or number not in curve_epochs(self.recipe.epochs, self.recipe.curve_points):
-                return
-            loss, accuracy = self._quality(round_.monitor)
-        seconds = self.clock.seconds["train"] - self._began
+            loss, accuracy = self._quality(monitor)
+        seconds = self.clock.elapsed("train") - self._began
         point = Point(number, self._steps + epoch.step, epoch.train_loss, epoch.train_accuracy, loss, accuracy, seconds)
         self.curve.append(point)
         self.watch(point)
 
-    def _quality(self, selection: Selection) -> tuple[float, float]:
-        """Return the mean cross-entropy in nats and the accuracy on a selection."""
-        logits = self._logits(selection)
-        labels = torch.from_numpy(selection.labels).to(self.device)
-        loss = cross_entropy(logits, labels)
-        return float(loss), float((logits.argmax(dim=1) == labels).float().mean())
+    def _quality(self, exam: Exam) -> tuple[float, float]:
+        """Return the mean cross-entropy in nats and the accuracy."""
+        logits = self._outputs(exam.feed, len(exam.labels), None)
+        loss = cross_entropy(logits, exam.labels)
+        return float(loss), float((logits.argmax(dim=1) == exam.labels).float().mean())
 
-    def _select(self, validation: Selection, epoch: int) -> None:
+    def _select(self, validation: Exam, epoch: int) -> None:
         """Keep the weights and buffers when they are the best on validation so far: accuracy, then loss."""
         loss, accuracy = self._quality(validation)
         if self._best is None or (accuracy, -loss) > self._best[0]:
-            state = {k: v.clone() for k, v in self.network.model.state_dict().items()}
-            self._best = (accuracy, -loss), state
+            self._best = (accuracy, -loss), self._state()
             self.selected_epoch = epoch
 
-    def _restore_best(self) -> None:
-        """End a phase at its best epoch, buffers included, when the recipe selects on validation."""
+    def _settle(self) -> None:
+        """End a phase with a plain head, and at the best epoch so far, buffers included, when there was a selection."""
         if self._best is not None:
-            self.network.model.load_state_dict(self._best[1])
-            self._best = None
+            self.network.load(self._best[1])
+        if isinstance(self.network.head, Standardized):
+            self.network.replace_head(self.network.head.folded())
+        if self._best is not None:
+            self._best = self._best[0], self._state()
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.network.model.state_dict().items()}
 
     def _rewind(self) -> None:
-        """Go back to the first weights, the head's own included."""
+        """Go back to the first weights, the head's own included, and to the first draw."""
         self.network.replace_head(self.head)
         if self.touched < self.depth:
-            self.network.model.load_state_dict(self.start)
+            self.network.load(self.start)
         else:
             head = {n: self.start[f"{self.network.head_path}.{n}"] for n in self.head.state_dict()}
             self.head.load_state_dict(head)
         self.touched = self.depth
+        self.generator.set_state(self._first_draw)
+        self.curve.clear()
+        self._priced.clear()
+        self._best = self.selected_epoch = None
+        self._done, self._steps, self._began = 0, 0, self.clock.seconds["train"]
 
-    def _feed(self, selection: Selection, cut: int, views: Views, phase: str) -> Feed:
-        """Return a feed for the stages from `cut` on: kept activations, or pictures when nothing is frozen."""
-        if cut == 0:
-            pixels = self.cache.pictures.pixels(selection.split, selection.index).to(self.device)
+    @contextmanager
+    def _dropout_drawn(self) -> Iterator[None]:
+        """Have layers that draw by themselves, such as dropout, draw from this learner's generator."""
+        devices = range(torch.cuda.device_count()) if self.device.type == "cuda" else ()
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+            yield
+
+    def _feed(self, selection: Selection, cut: int, views: Views, phase: str, plain: bool = False) -> Feed:
+        """Return a feed for the stages from `cut` on: kept activations, or pictures when they would be too large.
+
+        With `plain` it has the plain view alone.
+        """
+        shown = 1 if plain else views.count
+        if cut == 0 or self._row_bytes(cut) * len(selection) * shown > CACHE_LIMIT_BYTES:
+            decoded = "evaluate" if phase == "evaluate" else "prepare"
+            pixels = self.cache.pictures.pixels(selection.split, selection.index, decoded).to(self.device)
             return PictureFeed(pixels, selection.index, views, self.network)
         forward = Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
-        rows = self.cache.get(forward, selection, views, key_of(views.augment, views.data_seed), phase)
-        if phase == "features":
-            self.used.append((forward, selection.split, len(selection), views.count))
-        return ActivationFeed(rows, cut)
+        return ActivationFeed(self._rows(forward, selection, views, phase, shown), cut)
+
+    def _row_bytes(self, cut: int) -> int:
+        """Return the bytes of one picture's activations before stage `cut`."""
+        if cut == self.depth:
+            return 4 * self.network.dim
+        if cut not in self._sizes:
+            edge = self.network.inputs.resolution
+            picture = torch.zeros(1, 3, edge, edge, device=self.device)
+            self._sizes[cut] = 4 * infer(self.network, picture, 0, cut, "fp32").numel()
+        return self._sizes[cut]
 
     def _parent_logits(self, role: str, selection: Selection) -> Tensor:
         """Return a parent's logits on every view of the training examples, float [n, views, classes]."""
         parent = self.parents[role]
-        with self.clock.phase("features"):
-            network = self._teachers.setdefault(role, parent.network())
-        forward = Forward(network, None, "logits", {"cell": parent.cell_id}, self.recipe.precision)
-        self.used.append((forward, selection.split, len(selection), self.views.count))
-        key = key_of(self.views.augment, self.views.data_seed)
-        return self.cache.get(forward, selection, self.views, key, "features")
+        if role not in self._teachers:
+            with self.clock.phase("features"):
+                self._teachers[role] = parent.network()
+        forward = Forward(self._teachers[role], None, "logits", {"cell": parent.cell_id}, self.recipe.precision)
+        return self._rows(forward, selection, self.views, "features", self.views.count)
+
+    def _rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> Tensor:
+        """Return a pass's rows on the first `shown` views, and note what was used for training, once a round."""
+        key = key_of(views.augment, views.data_seed)
+        used = self.cache.rows(forward, selection.split, key).id, id(selection)
+        if phase == "features" and used not in self._priced:
+            self._priced.add(used)
+            self.used.append((forward, selection.split, len(selection), shown))
+        return self.cache.get(forward, selection, views, key, phase, shown)
 
 
 def curve_epochs(epochs: int, points: int) -> set[int]:

@@ -34,13 +34,16 @@ class Epoch:
 class Lesson:
     """What a phase learns from, on the device.
 
-    A feed of `views` views, its labels int64 [n], and the parents' logits, float [n, views, classes].
+    A feed of `views` views, its labels int64 [n], and the parents' logits, float [n, views, classes]; by name, the
+    parameters that learn and the first values of those of the backbone.
     """
 
     feed: Feed
     labels: Tensor
     parents: Mapping[str, Tensor]
     views: int
+    weights: Mapping[str, Tensor]
+    start: Mapping[str, Tensor]
 
 
 def train(
@@ -64,7 +67,8 @@ def train(
     totals = torch.zeros(2, device=device)
     step = 0
     for epoch in range(1, epochs + 1):
-        network.train()
+        if not network.training:
+            network.train()
         totals.zero_()
         order = torch.randperm(len(lesson.labels), generator=generator)
         drawn = torch.randint(lesson.views, (len(order),), generator=generator)
@@ -94,7 +98,7 @@ def _step(
     parents = {role: logits[here, view.to(x.device)] for role, logits in lesson.parents.items()}
     with autocast(x.device, recipe.precision):
         logits = network.suffix(x, lesson.feed.cut)
-    loss = strategy.loss(Step(logits.float(), labels, parents, recipe.label_smoothing))
+    loss = strategy.loss(Step(logits.float(), labels, parents, recipe.label_smoothing, lesson.weights, lesson.start))
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -105,6 +109,6 @@ def _step(
 def batches(order: Tensor, size: int) -> list[Tensor]:
     """Cut an order into batches; a last batch of one joins the one before, since BatchNorm has no variance of one."""
     parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
+    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts

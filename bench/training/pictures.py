@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from bench.datasets import Dataset, Examples
 from bench.measure.clock import Clock
+from bench.measure.environment import cores
 from bench.training.rows import Rows
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Pictures:
             self._rows[split] = Rows(self.artifacts, "pixels", self.identity(split))
         return self._rows[split]
 
-    def pixels(self, split: str, index: NDArray[np.int64]) -> Tensor:
-        """Return uint8 [n, channels, height, width], decoding what was never decoded before."""
-        rows = self.rows(split).get(index, lambda missing: self._decode(split, missing), self.clock, "prepare")
+    def pixels(self, split: str, index: NDArray[np.int64], phase: str = "prepare") -> Tensor:
+        """Return uint8 [n, channels, height, width], decoding what was never decoded before, on the clock's `phase`."""
+        rows = self.rows(split).get(index, lambda missing: self._decode(split, missing), self.clock, phase)
         return torch.from_numpy(rows)
 
     def save(self) -> None:
@@ -64,7 +64,7 @@ class Pictures:
     def _decode(self, split: str, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         examples = self.examples(split)
         colour = examples.read(0).ndim == 3
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             pictures = pool.map(lambda i: self._resize(examples.read(int(i)), colour), index)
             return np.stack(list(pictures))
 

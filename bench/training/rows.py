@@ -23,6 +23,11 @@ from bench.measure.clock import Clock
 Compute = Callable[[NDArray[np.int64]], NDArray[Any]]
 
 
+def id_of(kind: str, identity: Mapping[str, Any]) -> str:
+    """Return the name of rows of a kind: 16 hex digits of the hash of everything that can change a value."""
+    return hashlib.sha256(canonical([kind, identity])).hexdigest()[:16]
+
+
 class Rows:
     """Rows of one kind, in memory and on disk.
 
@@ -31,10 +36,11 @@ class Rows:
 
     def __init__(self, folder: Path, kind: str, identity: Mapping[str, Any]) -> None:
         self.kind = kind
-        self.id = hashlib.sha256(canonical([kind, identity])).hexdigest()[:16]
+        self.id = id_of(kind, identity)
         self.folder = folder / kind / self.id
         self._identity = dict(identity)
-        self._keys = np.empty(0, np.int64)
+        # Sorted keys and the place of each in `_rows`, which has room for more than it holds.
+        self._keys, self._places = np.empty(0, np.int64), np.empty(0, np.int64)
         self._rows: NDArray[Any] | None = None
         self._seconds, self._count = 0.0, 0
         self._fresh: list[tuple[NDArray[np.int64], NDArray[Any], float]] = []
@@ -47,7 +53,7 @@ class Rows:
 
         `compute` maps missing keys, sorted int64 [m], to rows [m, ...].
         """
-        missing = np.setdiff1d(keys, self._keys)
+        missing = np.unique(keys[~self._has(keys)])
         if len(missing):
             before = clock.elapsed(phase)
             with clock.phase(phase):
@@ -57,7 +63,7 @@ class Rows:
             self._fresh.append((missing, rows, seconds))
             self._add(missing, rows, seconds)
         assert self._rows is not None
-        return self._rows[np.searchsorted(self._keys, keys)]
+        return self._rows[self._places[np.searchsorted(self._keys, keys)]]
 
     def price(self, count: int) -> float:
         """Return the seconds that `count` rows cost, by the mean of all that were ever computed."""
@@ -79,16 +85,35 @@ class Rows:
         self._fresh.clear()
 
     def _load(self, path: Path) -> None:
-        from safetensors import safe_open
+        """Read one chunk. One that is damaged is removed, and its rows are computed again."""
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, framework="numpy") as chunk:
-            seconds = float(chunk.metadata()["seconds"])
-            self._add(chunk.get_tensor("keys"), chunk.get_tensor("rows"), seconds)
+        try:
+            with safe_open(path, framework="numpy") as chunk:
+                seconds = float(chunk.metadata()["seconds"])
+                keys, rows = chunk.get_tensor("keys"), chunk.get_tensor("rows")
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            path.unlink(missing_ok=True)
+            return
+        self._add(keys, rows, seconds)
+
+    def _has(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = np.append(self._keys, -1)[np.searchsorted(self._keys, keys)] == keys
+        return found
 
     def _add(self, keys: NDArray[np.int64], rows: NDArray[Any], seconds: float) -> None:
+        begin, self._count = self._count, self._count + len(keys)
         self._seconds += seconds
-        self._count += len(keys)
-        all_keys = np.concatenate([self._keys, keys])
-        all_rows = rows if self._rows is None else np.concatenate([self._rows, rows])
-        self._keys, first = np.unique(all_keys, return_index=True)
-        self._rows = all_rows[first]
+        if self._rows is None:
+            self._rows = rows
+        else:
+            if self._count > len(self._rows):
+                # Room is doubled, so that hundreds of small additions copy each row about once.
+                room = np.empty((max(self._count, 2 * begin), *rows.shape[1:]), rows.dtype)
+                room[:begin] = self._rows[:begin]
+                self._rows = room
+            self._rows[begin : self._count] = rows
+        keys = np.concatenate([self._keys, keys])
+        places = np.concatenate([self._places, np.arange(begin, self._count)])
+        self._keys, first = np.unique(keys, return_index=True)
+        self._places = places[first]

@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 
 class Standardized(nn.Module):
-    """A head on features of mean 0 and deviation 1 over the rows it was made from."""
+    """A head on features of mean 0 and deviation 1 over the rows it was made from, float [n, dim]."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, rows: Tensor, head: nn.Module) -> None:
         super().__init__()
-        flat = rows.flatten(0, 1)
-        self.register_buffer("mean", flat.mean(dim=0))
-        # A feature that never varies is left as it is.
-        std = flat.std(dim=0, correction=0)
-        self.register_buffer("std", torch.where(std > 1e-6, std, torch.ones_like(std)))
+        std, mean = torch.std_mean(rows.double(), dim=0, correction=0)
+        # A feature that varies by no more than float32 rounds is left as it is: its noise is not worth amplifying.
+        std = torch.where(std > 1e-6 + 1e-5 * mean.abs(), std, 1.0)
+        self.register_buffer("mean", mean.to(rows.dtype))
+        self.register_buffer("std", std.to(rows.dtype))
         self.head = head
 
     def forward(self, features: Tensor) -> Tensor:
@@ -31,6 +31,7 @@ class Standardized(nn.Module):
         if not isinstance(self.head, nn.Linear):
             return self
         with torch.no_grad():
-            self.head.weight.div_(self.std)
-            self.head.bias.sub_(self.head.weight @ self.mean)
+            weight = self.head.weight.double() / self.std
+            self.head.weight.copy_(weight)
+            self.head.bias.sub_(weight @ self.mean.double())
         return self.head

@@ -1,0 +1,142 @@
+"""What `bench plan` and `bench run` say of a plan as a whole: the state of its cells, what they take, the totals."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.plan import Entry, Plan
+from bench.record import Record
+from bench.schedule import Status, estimate, total
+from bench.store import Store
+from bench.terminal import duration
+
+STATES = ("cached", "to run", "skipped")
+WIDTH = 80
+# Columns: id 12, state 7, time 8, and two spaces between them; the title takes the rest.
+MARGIN, TIME = 23, 10
+MOST_FAILURES = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of a plan. `state` is one of STATES; `note` says why it is skipped, or how its last run ended."""
+
+    entry: Entry
+    title: str
+    state: str
+    estimate_seconds: float | None
+    note: str | None
+
+
+def rows(plan: Plan, now: Status) -> list[Row]:
+    """Return a row for each cell, in the plan's order."""
+    missing = [e.cell for e in now.missing]
+    expected = dict(zip((c.id for c in missing), estimate(missing, now.records.values()), strict=True))
+    titles = plan.titles
+    found = []
+    for entry in plan.entries:
+        cell_id = entry.cell.id
+        state = "skipped" if entry.skip else "to run" if cell_id in expected else "cached"
+        last = now.records.get(cell_id)
+        note = entry.skip
+        if state == "to run" and last is not None and last.status != "ok":
+            note = f"last time: {last.status}" + (f", {last.reason}" if last.reason else "")
+        found.append(Row(entry, titles[cell_id], state, expected.get(cell_id), note))
+    return found
+
+
+def to_json(plan: Plan, found: list[Row]) -> dict[str, Any]:
+    """Return a plan as plain JSON: every cell with its identity, and the totals."""
+    listed = [
+        {
+            "cell_id": row.entry.cell.id,
+            "title": row.title,
+            "state": row.state,
+            "role": row.entry.role,
+            "reason": row.note,
+            "estimate_seconds": row.estimate_seconds,
+            "cell": row.entry.cell.identity(),
+        }
+        for row in found
+    ]
+    counts = Counter(row.state for row in found)
+    totals = {"cells": len(found), **{state.replace(" ", "_"): counts[state] for state in STATES}}
+    return {"suite": plan.suite.suite, "cells": listed, "totals": {**totals, "estimate_seconds": _seconds(found)}}
+
+
+def text(plan: Plan, found: list[Row]) -> str:
+    """Return a plan as a table that fits 80 columns, and a last line with the totals."""
+    lines = [f"{'cell':<14}{'state':<9}{'what':<{WIDTH - MARGIN - TIME}}{'expected':>{TIME}}"]
+    for row in found:
+        time = "" if row.estimate_seconds is None else duration(row.estimate_seconds)
+        words = row.title + (f" ({row.entry.role})" if row.entry.role else "")
+        first, *rest = textwrap.wrap(words, WIDTH - MARGIN - TIME) or [""]
+        lines.append(f"{row.entry.cell.id:<14}{row.state:<9}{first:<{WIDTH - MARGIN - TIME}}{time:>{TIME}}".rstrip())
+        notes = textwrap.wrap(row.note, WIDTH - MARGIN - 2) if row.note else []
+        lines += [" " * MARGIN + part for part in (*rest, *("  " + note for note in notes))]
+    return "\n".join([*lines, "", summary(found)])
+
+
+def summary(found: list[Row]) -> str:
+    """Return the totals: how many cells in which state, and what those to run are expected to take."""
+    counts = Counter(row.state for row in found)
+    parents = sum(row.entry.role is not None for row in found)
+    words = f"{cells(len(found))}: " + ", ".join(f"{counts[state]} {state}" for state in STATES)
+    words += f"; {parents} of them only as a parent of others" if parents else ""
+    if not counts["to run"]:
+        return words
+    seconds = _seconds(found)
+    return words + (
+        "\nno estimate: nothing like it has run yet" if seconds is None else f"\nabout {duration(seconds)} to run"
+    )
+
+
+def cells(count: int) -> str:
+    """Return a number of cells in words."""
+    return f"{count} cell" if count == 1 else f"{count} cells"
+
+
+def _seconds(found: list[Row]) -> float | None:
+    return total(row.estimate_seconds for row in found if row.state == "to run")
+
+
+def records(plan: Plan, store: Store) -> list[Record]:
+    """Return a record for every planned cell that was run or is skipped, in the plan's order."""
+    stored = store.read_all(e.cell.id for e in plan.runnable)
+    skipped = {
+        e.cell.id: Record(e.cell.id, plan.suite.suite, e.cell, "skipped", e.skip) for e in plan.entries if e.skip
+    }
+    every = stored | skipped
+    return [every[e.cell.id] for e in plan.entries if e.cell.id in every]
+
+
+def beginning(now: Status) -> list[str]:
+    """Say before a run what is there already, and that records without their predictions are measured again."""
+    missing = {e.cell.id for e in now.missing}
+    done = sum(r.status == "ok" and i not in missing for i, r in now.records.items())
+    lines = [f"{cells(done)} done already"] if done else []
+    if now.alone:
+        lines.append(f"{cells(len(now.alone))} came from elsewhere, without predictions: measured again here")
+    return lines
+
+
+def newly_run(before: Status, records: Iterable[Record]) -> int:
+    """Return how many records a run has added: those with another attempt than before, and not interrupted."""
+    attempts = {i: r.attempt for i, r in before.records.items()}
+    missing = {e.cell.id for e in before.missing}
+    ended = (r for r in records if r.cell_id in missing and r.status != "interrupted")
+    return sum(r.attempt != attempts.get(r.cell_id) for r in ended)
+
+
+def ended(ran: int, records: Sequence[Record], titles: Mapping[str, str]) -> list[str]:
+    """Say after a run how it went, and why cells did not end ok."""
+    counts = Counter(r.status for r in records)
+    said = ", ".join(f"{counts[status]} {status}" for status in sorted(counts)) or "nothing"
+    bad = [r for r in records if r.status not in ("ok", "skipped")]
+    lines = [f"  {r.status}: {titles[r.cell_id]}: {r.reason} (bench show {r.cell_id})" for r in bad[:MOST_FAILURES]]
+    more = [f"  and {len(bad) - MOST_FAILURES} more"] if len(bad) > MOST_FAILURES else []
+    return [f"{cells(ran)} run; in all {said}", *lines, *more]

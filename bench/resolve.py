@@ -1,0 +1,297 @@
+"""From one point of a matrix to a cell: plugins built, options checked, digests taken, parents resolved.
+
+The resolver knows protocols, not plugins: what a strategy needs, whose child it is and what a task can check are asked
+of them. It imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.backbones import Backbone, find
+from bench.cell import Cell, canonical
+from bench.datasets import Dataset, Facts, datasets
+from bench.document import Trail
+from bench.errors import BenchError, PluginError, UnknownName, WeightsError, did_you_mean, nearest
+from bench.recipe import Recipe
+from bench.registry import Registry, build, identity_of, plain, runtime_of
+from bench.strategies import Strategy, strategies
+from bench.suite import Suite, alternatives, matches, same
+from bench.tasks import Task, tasks
+
+AXES = ("dataset", "backbone", "size", "seed", "strategy")
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A planned cell. One that is there only for another cell's sake has a `role`; `skip` says why one is not run.
+
+    `trail` leads, for each axis, to the place in the suite file that the cell has its value from.
+    """
+
+    cell: Cell
+    role: str | None = None
+    skip: str | None = None
+    trail: Mapping[str, Trail] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass
+class Resolver:
+    """Builds plugins once for each spec, and cells from points."""
+
+    suite: Suite
+    plugins: dict[bytes, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task: Task = self._plugin(tasks, self.suite.task, ("task",))
+        known = self._known()
+        for i, override in enumerate(self.suite.overrides):
+            self._check_when(override.when, ("overrides", i, "when"), known)
+        for i, exclusion in enumerate(self.suite.exclude):
+            self._check_when(exclusion.when, ("exclude", i, "when"), known)
+        self._recipe(self.suite.recipe, ("recipe",))
+        for i, override in enumerate(self.suite.overrides):
+            self._recipe(_merge(self.suite.recipe, override.set.recipe), ("overrides", i, "set", "recipe"))
+
+    def entry(self, point: Point, children: tuple[bytes, ...]) -> tuple[Entry, list[Entry]]:
+        """Return the entry of a point and the entries of its parents, the parents' own first."""
+        trail: dict[str, Trail] = point["trail"]
+        dataset: Dataset = self._plugin(datasets, point["dataset"], trail["dataset"])
+        strategy: Strategy = self._plugin(strategies, point["strategy"], trail["strategy"])
+        backbone, weights = self._backbone(point["backbone"], trail["backbone"], strategy.start == "pretrained")
+        facts = self._facts(dataset, trail["dataset"])
+        whole = {**point, "dataset": _whole(dataset), "strategy": _whole(strategy), "backbone": _model(backbone)}
+        skip = self._skip(whole, strategy)
+        if skip is None:
+            self._check_size(point, facts)
+        parents = self._parents(point, strategy, children)
+        for role, entries in parents.items():
+            if skip is None and entries[-1].skip:
+                skip = f"its {role} is left out: {entries[-1].skip}"
+        cell = Cell(
+            task=identity_of(self.task),
+            dataset={**identity_of(dataset), "digest": facts.digest},
+            size=point["size"],
+            backbone=_model(backbone, identity_of(backbone)) | weights,
+            strategy=identity_of(strategy) | _resolved(strategy, {r: e[-1].cell for r, e in parents.items()}),
+            recipe=self._recipe_of(whole),
+            seed=point["seed"],
+            parents={role: entries[-1].cell.id for role, entries in parents.items()},
+            runtime=_runtime(dataset=dataset, strategy=strategy, task=self.task)
+            | {"backbone": {**runtime_of(backbone), "weights": backbone.weights}},
+        )
+        return Entry(cell, skip=skip, trail=trail), [e for entries in parents.values() for e in entries]
+
+    def _parents(self, point: Point, strategy: Strategy, children: tuple[bytes, ...]) -> dict[str, list[Entry]]:
+        """Resolve the cells that must be trained before this one, each list ending in the parent itself."""
+        parents: dict[str, list[Entry]] = {}
+        family = (*children, _who(point))
+        for role, differs in strategy.parents().items():
+            trail = (*point["trail"]["strategy"], role)
+            own = {key: self._own(role, key, value, (*trail, key)) for key, value in differs.items()}
+            inherited = dict.fromkeys(("backbone", "strategy"), trail) | {key: (*trail, key) for key in own}
+            parent = {**point, **own, "trail": {**point["trail"], **inherited}}
+            if _who(parent) in family or own.get("strategy") == {"name": strategy.name}:
+                raise self.suite.error(trail, f"a {role} that names itself: give it another strategy")
+            entry, before = self.entry(parent, family)
+            parents[role] = [*before, dataclasses.replace(entry, role=role)]
+        return parents
+
+    def _own(self, role: str, key: str, value: Any, trail: Trail) -> Any:
+        """Check one thing that a parent has of its own: a value of an axis, or fields of the recipe."""
+        if key not in (*AXES, "recipe"):
+            hint = did_you_mean(nearest(str(key), AXES)) or f"; it has {', '.join(AXES)} and recipe"
+            raise self.suite.error(trail, f"unknown key {key!r} of the {role}{hint}", key=True)
+        if key in ("size", "seed"):
+            if not isinstance(value, int) or isinstance(value, bool) or value < (key == "size"):
+                raise self.suite.error(trail, f"{key} must be a whole number, not {value!r}")
+            return value
+        spec = {"name": value} if isinstance(value, str) and key != "recipe" else value
+        if not isinstance(spec, Mapping) or (key != "recipe" and not isinstance(spec.get("name"), str)):
+            what = "a mapping" if key == "recipe" else "a name or a mapping with a name"
+            raise self.suite.error(trail, f"{key} must be {what}, not {value!r}")
+        return spec
+
+    def _plugin(self, registry: Registry[Any], spec: Mapping[str, Any], trail: Trail) -> Any:
+        key = canonical([registry.kind, spec])
+        if key not in self.plugins:
+            try:
+                self.plugins[key] = registry.create(spec)
+            except UnknownName as error:
+                raise self.suite.error((*trail, "name"), str(error)) from None
+            except PluginError:
+                raise  # no fault of the suite's
+            except BenchError as error:
+                raise self.suite.locate(error, trail) from None
+        return self.plugins[key]
+
+    def _backbone(self, spec: Mapping[str, Any], trail: Trail, pretrained: bool) -> tuple[Backbone, dict[str, Any]]:
+        """Return a backbone, and what of its weights is identity: they are looked for only when they are needed."""
+        key = canonical(["backbone", spec, pretrained])
+        if key not in self.plugins:
+            try:
+                backbone = find(spec)
+                weights = backbone.weights if pretrained else "random"
+                digest = backbone.weights_digest() if pretrained else "random"
+            except UnknownName as error:
+                wrong = "source" if error.name == spec.get("source") else "name"
+                raise self.suite.error((*trail, wrong), str(error)) from None
+            except PluginError:
+                raise
+            except WeightsError as error:
+                raise self.suite.error((*trail, "weights"), str(error)) from None
+            except BenchError as error:
+                raise self.suite.locate(error, trail) from None
+            kind = weights if weights in ("pretrained", "random") else "file"
+            self.plugins[key] = backbone, {"weights": kind, "digest": digest}
+        return self.plugins[key]  # type: ignore[no-any-return]
+
+    def _facts(self, dataset: Dataset, trail: Trail) -> Facts:
+        key = canonical(["facts", dataset.name, plain(dataset)])
+        if key not in self.plugins:
+            try:
+                self.plugins[key] = dataset.facts()
+            except BenchError as error:
+                raise self.suite.locate(error, trail) from None
+        return self.plugins[key]  # type: ignore[no-any-return]
+
+    def _skip(self, point: Point, strategy: Strategy) -> str | None:
+        for exclusion in self.suite.exclude:
+            if matches(exclusion.when, point):
+                return exclusion.reason
+        missing = sorted(strategy.needs - self.task.provides)
+        if missing:
+            return f"{strategy.name} needs {', '.join(missing)}; the task {self.task.name} does not provide it"
+        return None
+
+    def _check_size(self, point: Point, facts: Facts) -> None:
+        if facts.classes is None or facts.counts is None:
+            return
+        wrong = self.task.check(point["size"], len(facts.classes), facts.counts)
+        if wrong:
+            raise self.suite.error(point["trail"]["size"], wrong)
+
+    def _check_when(self, when: Mapping[str, Any], trail: Trail, known: Mapping[str, list[Any]]) -> None:
+        """Refuse a `when` that speaks of an axis or a value that neither the suite nor a parent has."""
+        for axis, value in when.items():
+            if axis not in known:
+                raise self.suite.error(
+                    (*trail, axis), f"unknown axis {axis!r}{did_you_mean(nearest(axis, known))}", key=True
+                )
+            for i, want in enumerate(alternatives(value)):
+                if not any(same(want, each) for each in known[axis]):
+                    here = (*trail, axis, i) if isinstance(value, list) else (*trail, axis)
+                    word = want.get("name", want) if isinstance(want, Mapping) else want
+                    raise self.suite.error(here, f"no {axis} of the suite is {want!r}{instead(word, known[axis])}")
+
+    def _known(self) -> dict[str, list[Any]]:
+        """Return every value that an axis has in the suite, in a profile of it, or in a parent cell."""
+        known = {axis: list(values) for axis, values in self.suite.known_axes.items()}
+        # The list grows while it is walked: a parent may have parents.
+        for spec in known["strategy"]:
+            try:
+                parents = strategies.create(spec).parents()
+            except BenchError:
+                continue  # said with its place when a cell needs it
+            for differs in parents.values():
+                for axis in differs.keys() & known.keys():
+                    value = {"name": differs[axis]} if isinstance(differs[axis], str) else differs[axis]
+                    fits = axis in ("size", "seed") or (isinstance(value, Mapping) and "name" in value)
+                    if fits and value not in known[axis]:
+                        known[axis].append(value)
+        whole: dict[str, Callable[[Any], dict[str, Any]]] = {
+            "dataset": lambda spec: _whole(datasets.create(spec)),
+            "strategy": lambda spec: _whole(strategies.create(spec)),
+            "backbone": lambda spec: _model(find(spec)),
+        }
+        for axis, describe in whole.items():
+            known[axis] = [_tried(describe, spec) for spec in known[axis]]
+        return known
+
+    def _recipe_of(self, point: Point) -> dict[str, Any]:
+        """Return the recipe of a point: the suite's, the overrides that match, the `recipe.` axes, a parent's own."""
+        recipe = dict(self.suite.recipe)
+        trail: Trail = ("recipe",)
+        for i, override in enumerate(self.suite.overrides):
+            if matches(override.when, point):
+                recipe, trail = _merge(recipe, override.set.recipe), ("overrides", i, "set", "recipe")
+        for axis, at in point["trail"].items():
+            if axis.startswith("recipe."):
+                recipe, trail = _put(recipe, axis.split(".")[1:], point[axis]), at
+        if "recipe" in point:
+            recipe, trail = _merge(recipe, point["recipe"]), point["trail"]["recipe"]
+        return self._recipe(recipe, trail)
+
+    def _recipe(self, options: Mapping[str, Any], trail: Trail) -> dict[str, Any]:
+        key = canonical(["recipe", options])
+        if key not in self.plugins:
+            try:
+                self.plugins[key] = plain(build(Recipe, options, "the recipe"))
+            except BenchError as error:
+                raise self.suite.locate(error, trail) from None
+        return self.plugins[key]  # type: ignore[no-any-return]
+
+
+def _resolved(strategy: Strategy, parents: Mapping[str, Cell]) -> dict[str, Any]:
+    """Return the options of a strategy that name its parents with what they name resolved, so no path is in them."""
+    named: dict[str, Any] = {}
+    for role, differs in strategy.parents().items():
+        if hasattr(strategy, role):
+            named[role] = {k: v if k == "recipe" else getattr(parents[role], k) for k, v in differs.items()}
+    return named
+
+
+def _who(point: Point) -> bytes:
+    """Return what tells cells of one suite apart, its recipe aside."""
+    return canonical([point[axis] for axis in AXES])
+
+
+def _whole(plugin: Any) -> dict[str, Any]:
+    """Return a plugin with all its options, those that nobody named too."""
+    return {"name": plugin.name, **plain(plugin)}
+
+
+def _tried(describe: Callable[[Any], dict[str, Any]], spec: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return describe(spec)
+    except BenchError:
+        return spec
+
+
+def _model(backbone: Backbone, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a backbone with its options as a suite names it: by the model, and the source that has it."""
+    own = dict(plain(backbone) if options is None else options)
+    model = own.pop("model")
+    return {**own, "name": model, "source": backbone.name}
+
+
+def _put(base: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return `base` with the value at a path of keys replaced."""
+    key, *rest = path
+    below = base.get(key)
+    return {**base, key: _put(below if isinstance(below, Mapping) else {}, rest, value) if rest else value}
+
+
+def _merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in patch.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def _runtime(**plugins: Any) -> dict[str, Any]:
+    """Return the options of plugins that are not identity, for those that have any."""
+    options = {part: runtime_of(plugin) for part, plugin in plugins.items()}
+    return {part: found for part, found in options.items() if found}
+
+
+def instead(word: object, values: Iterable[Any]) -> str:
+    """Return the nearest of an axis' values, or all of them."""
+    names = (v.get("name", v) if isinstance(v, Mapping) else v for v in values)
+    known = {str(name): name for name in names}
+    return did_you_mean([known[word] for word in nearest(str(word), known)]) or f"; it has {', '.join(known)}"

@@ -1,0 +1,91 @@
+"""Learners on toy data, without a suite or a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.backbones import find
+from bench.backbones._network import Network
+from bench.datasets import Dataset
+from bench.datasets.toy import Toy
+from bench.measure.clock import Clock
+from bench.recipe import Recipe
+from bench.strategies import Strategy
+from bench.tasks import Problem, Round
+from bench.tasks.classify import Classify
+from bench.training.feed import Cache
+from bench.training.learner import Learner, Parent
+from bench.training.pictures import Pictures
+from bench.training.views import Views
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=3, batch_size=8)
+TOY = Toy()
+
+
+def round_of(size: int, recipe: Recipe = RECIPE, dataset: Dataset = TOY, seed: int = 0, **options: Any) -> Round:
+    """Return the one round of a classification cell."""
+    held = recipe.validation if recipe.selection == "best_val" else None
+    task = Classify(**{"monitor_size": 12, **options})
+    (only,) = task.rounds(problem_of(size, dataset, seed, held))
+    return only
+
+
+def problem_of(size: int, dataset: Dataset = TOY, seed: int = 0, validation: float | None = None) -> Problem:
+    """Return what a task is set on."""
+    labels = {split: dataset.examples(split).labels for split in ("train", "test")}
+    return Problem(labels, dataset.facts().classes or (), size, seed, validation)
+
+
+def network_of(backbone: str = "toy_cnn", classes: int = 3, pretrained: bool = True, seed: int = 1) -> Network:
+    """Return a network for pictures of 16 pixels; only the toy has weights to start from, others are random."""
+    edge = 16 if backbone == "toy_cnn" else 32
+    built = find({"name": backbone}).build(classes, pretrained and backbone == "toy_cnn", seed, edge)
+    return built.to(memory_format=torch.channels_last)
+
+
+def learner(
+    folder: Path,
+    strategy: Strategy,
+    recipe: Recipe = RECIPE,
+    backbone: str = "toy_cnn",
+    dataset: Dataset = TOY,
+    parents: dict[str, Network] | None = None,
+    **other: Any,
+) -> Learner:
+    """Return a learner whose artifacts are in `folder`; `parents` are trained networks by role."""
+    clock = Clock(CPU)
+    network = network_of(backbone, len(dataset.facts().classes or ()), strategy.start == "pretrained")
+    pictures = Pictures(dataset, network.inputs.resolution, network.inputs.interpolation, folder, clock)
+    settings: dict[str, Any] = {
+        "network": network,
+        "strategy": strategy,
+        "recipe": recipe,
+        "cache": Cache(pictures, folder, CPU, clock),
+        "identity": {"backbone": backbone, "start": strategy.start},
+        "views": Views(recipe.augment, 0),
+        "parents": {role: _parent(role, trained) for role, trained in (parents or {}).items()},
+        "generator": torch.Generator().manual_seed(5),
+        "device": CPU,
+        "clock": clock,
+        "watch": lambda point: None,
+    }
+    return Learner(**{**settings, **other})
+
+
+def _parent(role: str, network: Network) -> Parent:
+    return Parent(f"{role}-{id(network)}", lambda: network)
+
+
+def state_of(network: Network) -> dict[str, torch.Tensor]:
+    """Return a copy of a network's parameters and buffers."""
+    return {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """Return the names of the tensors that are not byte-identical."""
+    assert before.keys() == after.keys()
+    return {name for name, tensor in before.items() if tensor.numpy().tobytes() != after[name].numpy().tobytes()}

@@ -1,0 +1,301 @@
+"""Cells that go wrong in every way there is, runs and workers that are killed: nothing is lost but the cell in flight."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+
+import suites
+from bench.engines.local import LocalEngine, cause_of_death, out_of_memory_kills
+
+# A third party's plugin, behind an entry point: a strategy that trains as usual for some steps, and then does `how`.
+PLUGIN = """
+import os, signal, time
+from dataclasses import dataclass
+from typing import ClassVar
+from bench.strategies import Strategy
+
+taken = 0
+
+@dataclass(frozen=True)
+class Trouble(Strategy):
+    name: ClassVar[str] = "trouble"
+    version: ClassVar[int] = 1
+    how: str
+
+    def phases(self, stages):
+        global taken
+        taken = 0
+        return super().phases(stages)
+
+    def loss(self, step):
+        global taken
+        taken += 1
+        if taken > 2:
+            getattr(self, self.how)()
+        return super().loss(step)
+
+    def bug(self): raise KeyError("no such thing")
+    def leave(self): raise SystemExit(1)
+    def memory(self): __import__("torch").empty(10**15)
+    def chatter(self): print("not JSON")
+    def killed(self): print("about to die", flush=True); os.kill(os.getpid(), signal.SIGKILL)
+    def silent(self): os._exit(0)
+    def gate(self):
+        open(os.environ["GATE"] + ".reached", "w").close()
+        while os.path.exists(os.environ["GATE"]): time.sleep(0.05)
+    def forever(self): time.sleep(3600)
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process in which the plugin is installed."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "toy_trouble.py").write_text(PLUGIN, encoding="utf-8")
+    info = folder / "toy_trouble-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-trouble\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[bench.strategies]\ntrouble = toy_trouble:Trouble\n", encoding="utf-8")
+    return {"PYTHONPATH": str(folder)}
+
+
+def trouble(how: str) -> dict[str, Any]:
+    return {"name": "trouble", "how": how}
+
+
+def suite_of(*strategies: Any, **other: Any) -> dict[str, Any]:
+    recipe = {"epochs": 2, "batch_size": 6, "curve_points": 2}  # two steps an epoch: trouble comes in the second
+    return {"matrix": {"strategy": list(strategies)}, "recipe": recipe, **other}
+
+
+# One run in which everything goes wrong
+
+EVERYTHING = suite_of(
+    "feature_extract",
+    *(trouble(how) for how in ("bug", "leave", "memory", "chatter", "killed", "silent")),
+    {"name": "distill", "teacher": {"strategy": trouble("bug")}},
+    {"name": "partial_finetune", "unfreeze": 3},
+    {"name": "distill", "alpha": 0.9, "teacher": {"strategy": {"name": "partial_finetune", "unfreeze": 3}}},
+    "full_finetune",
+    "scratch",
+    overrides=[{"when": {"strategy": "full_finetune"}, "set": {"recipe": {"lr": 1e30}}}],
+)
+
+
+@pytest.fixture(scope="module")
+def wreck(plugin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("wreck")
+    suites.write(folder, EVERYTHING)
+    return folder, runs.bench(folder, "run", "toy.yaml", "--json", extra=plugin)
+
+
+@pytest.fixture(scope="module")
+def records(wreck: tuple[Path, Any]) -> dict[str, dict[str, Any]]:
+    """The records by the name of the strategy and what sets it apart."""
+    found = {}
+    for record in runs.records(wreck[0], "toy").values():
+        strategy = record["cell"]["strategy"]
+        found[strategy.get("how") or f"{strategy['name']}{strategy.get('alpha', '')}"] = record
+    return found
+
+
+def test_the_others_go_on_and_the_exit_code_is_3(wreck, records):
+    _, done = wreck
+    assert done.returncode == 3, done.stderr
+    assert len(records) == 12
+    assert {name for name, r in records.items() if r["status"] == "ok"} == {"feature_extract", "chatter", "scratch"}
+
+
+def test_what_a_plugin_prints_is_not_in_the_json(wreck):
+    assert json.loads(wreck[1].stdout)["ran"] == 12
+    assert "not JSON" not in wreck[1].stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("bug", "failed", "KeyError: 'no such thing'"),
+        ("leave", "failed", "SystemExit: 1"),
+        ("memory", "oom", "DefaultCPUAllocator"),
+        ("killed", "failed", "the worker process was killed by SIGKILL"),
+        ("silent", "failed", "the worker process ended with exit code 0"),
+        ("full_finetune", "diverged", "the training loss is"),
+        ("partial_finetune", "skipped", "leaves nothing frozen"),
+    ],
+)
+def test_each_way_to_go_wrong_has_its_status_and_its_reason(records, name, status, reason):
+    assert (records[name]["status"], reason in records[name]["reason"]) == (status, True), records[name]["reason"]
+    assert records[name]["seconds"]["standalone"] is None
+
+
+def test_a_child_fails_with_the_reason_of_its_parent_and_is_skipped_when_its_parent_is(records):
+    bug, child = records["bug"], records["distill0.5"]
+    assert child["status"] == "failed"
+    assert child["reason"] == f"its teacher {bug['cell_id']} is failed: {bug['reason']}"
+    assert records["distill0.9"]["status"] == "skipped"
+    assert "its teacher" in records["distill0.9"]["reason"]
+
+
+@pytest.mark.parametrize("name", ["bug", "memory", "killed", "silent"])
+def test_a_cell_that_went_wrong_keeps_its_curve_its_start_and_its_environment(records, name):
+    assert [point["epoch"] for point in records[name]["curve"]] == [1]
+    assert records[name]["started_at"]
+    assert records[name]["environment"] == records["scratch"]["environment"]
+
+
+def test_a_bug_keeps_its_traceback_and_a_dead_worker_its_last_words(records):
+    assert "in bug" in records["bug"]["details"]["traceback"]
+    assert records["killed"]["details"]["output"] == ["about to die"]
+
+
+# One suite, stopped from outside again and again
+
+
+@dataclass(frozen=True)
+class Story:
+    """A suite of four cells whose second one waits at a gate and whose third one never ends.
+
+    It is run, a second run is tried beside it, Ctrl-C stops it, the next run is killed, and the last, with the gate
+    open and a deadline, goes to the end. `kept` is the record of the first cell after each of the first three.
+    """
+
+    kept: list[dict[str, Any]]
+    beside: subprocess.CompletedProcess[str]
+    stopped: subprocess.CompletedProcess[str]
+    after_ctrl_c: dict[str, dict[str, Any]]
+    reported: bool
+    left_behind: list[str]
+    last: subprocess.CompletedProcess[str]
+    records: dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def story(plugin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("story")
+    gate = folder / "GATE"
+    gate.touch()
+    extra = {**plugin, "GATE": str(gate)}
+    suites.write(folder, suite_of("feature_extract", trouble("gate"), trouble("forever"), "scratch"))
+    left_behind = []
+
+    process = runs.start(folder, "run", "toy.yaml", extra=extra)
+    wait_at_the_gate(gate, process)
+    kept = finished(folder)
+    beside = runs.bench(folder, "run", "toy.yaml", extra=extra)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C: every process of the group is told
+    out, err = process.communicate(timeout=60)
+    stopped = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    left_behind += [] if runs.gone(process.pid) else ["the worker, after Ctrl-C"]
+    after_ctrl_c = runs.records(folder, "toy")
+    reported = (folder / "reports").exists()
+    kept += finished(folder)
+
+    process = runs.start(folder, "run", "toy.yaml", extra=extra)
+    wait_at_the_gate(gate, process)
+    process.kill()
+    process.communicate(timeout=60)
+    left_behind += [] if runs.gone(process.pid) else ["the worker, after kill -9 of the run"]
+    kept += finished(folder)
+
+    gate.unlink()
+    last = runs.bench(folder, "run", "toy.yaml", "--set", "deadline_seconds=6", "--no-report", extra=extra)
+    return Story(kept, beside, stopped, after_ctrl_c, reported, left_behind, last, runs.records(folder, "toy"))
+
+
+def wait_at_the_gate(gate: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the second cell is under way."""
+    reached = gate.with_suffix(".reached")
+    assert runs.eventually(lambda: process.poll() is not None or reached.exists())
+    assert process.poll() is None, process.communicate()
+    reached.unlink()
+
+
+def finished(folder: Path) -> list[dict[str, Any]]:
+    return [record for record in runs.records(folder, "toy").values() if record["status"] == "ok"]
+
+
+def at(story: Story, how: str) -> dict[str, Any]:
+    """Return the last record of a strategy."""
+    return next(r for r in story.records.values() if how in r["cell"]["strategy"].values())
+
+
+def test_a_second_run_beside_the_first_is_refused_in_one_line(story):
+    assert (story.beside.returncode, story.beside.stderr.count("\n")) == (2, 1), story.beside.stderr
+    assert "another run is writing here" in story.beside.stderr
+
+
+def test_ctrl_c_ends_with_130_and_says_that_the_same_command_goes_on(story):
+    assert story.stopped.returncode == 130, story.stopped.stderr
+    assert "the same command goes on from here" in story.stopped.stderr
+    assert "Traceback" not in story.stopped.stdout + story.stopped.stderr
+    assert not story.reported
+
+
+def test_a_cell_that_was_interrupted_is_a_record_with_its_curve(story):
+    interrupted = [r for r in story.after_ctrl_c.values() if r["status"] != "ok"]
+    assert [(r["status"], len(r["curve"])) for r in interrupted] == [("interrupted", 1)]
+    assert interrupted[0]["started_at"]
+    assert interrupted[0]["environment"]["fingerprint"]
+
+
+def test_no_process_outlives_a_run_that_was_stopped_or_killed(story):
+    assert story.left_behind == []
+
+
+def test_what_was_finished_is_kept_through_ctrl_c_and_kill_9_and_not_run_again(story):
+    assert len(story.kept) == 3
+    assert story.kept[0] == story.kept[1] == story.kept[2] == at(story, "feature_extract")
+
+
+def test_the_next_run_goes_on_and_counts_its_attempts(story):
+    assert story.last.returncode == 3, story.last.stderr
+    assert "3 cells run; in all 3 ok, 1 timeout" in story.last.stdout
+    gate = at(story, "gate")
+    assert (gate["status"], gate["attempt"]) == ("ok", 2)
+
+
+def test_a_cell_past_its_deadline_is_a_record_with_its_curve_and_its_start(story):
+    late = at(story, "forever")
+    assert (late["status"], late["reason"]) == ("timeout", "passed its deadline of 6 s")
+    assert len(late["curve"]) == 1
+    assert late["started_at"]
+    assert "  timeout: trouble" in story.last.stdout
+
+
+def test_after_a_deadline_the_next_cell_runs_on_a_fresh_worker(story):
+    assert at(story, "scratch")["status"] == "ok"
+    assert story.last.stdout.count("starting the worker") == 2
+
+
+# Workers alone
+
+
+def test_an_idle_worker_that_was_killed_is_replaced():
+    said: list[str] = []
+    with LocalEngine("cpu") as engine:
+        for _ in range(2):
+            assert engine.check([], lambda message: said.append(message["kind"])) is None
+            (worker,) = multiprocessing.active_children()
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+        folder = engine.folder
+    assert said.count("starting") == 2
+    assert not folder.exists()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_the_system_killed_for_its_memory_ran_out_of_memory():
+    assert cause_of_death(-9, out_of_memory_kills=1)[0] == "oom"
+    assert cause_of_death(-9, out_of_memory_kills=0) == ("failed", "the worker process was killed by SIGKILL")
+    assert cause_of_death(3, out_of_memory_kills=1) == ("failed", "the worker process ended with exit code 3")
+    assert out_of_memory_kills() >= 0

@@ -1,0 +1,92 @@
+"""docs/adding-a-dataset.md does what it says, and an image folder goes through the whole harness."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import layouts
+import pytest
+
+import suites
+from bench.datasets import datasets
+from bench.datasets.image_folder import ImageFolder
+
+PAGE = Path(__file__).parent.parent / "docs" / "adding-a-dataset.md"
+
+
+@pytest.fixture(scope="module")
+def blocks() -> dict[str, list[str]]:
+    """Return the code blocks of the page by language."""
+    found: dict[str, list[str]] = {}
+    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S):
+        found.setdefault(language, []).append(code)
+    return found
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run python in a folder whose modules and packages it finds, as if they were installed."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "BENCH_CACHE": str(folder / "cache")}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(p.read_text()) for p in sorted((folder / "results").glob("*/*.json")) if len(p.stem) == 12]
+
+
+def test_the_example_on_the_page_is_a_plugin_that_runs(blocks: dict[str, list[str]], tmp_path: Path) -> None:
+    plugin, maker = blocks["python"]
+    (tmp_path / "npz_file.py").write_text(plugin)
+    entries = tomllib.loads(blocks["toml"][0])["project"]["entry-points"]["bench.datasets"]
+    info = tmp_path / "my_data-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-data\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {place}\n" for name, place in entries.items())
+    (info / "entry_points.txt").write_text(f"[bench.datasets]\n{lines}")
+    (tmp_path / "try.yaml").write_text(blocks["yaml"][0])
+
+    missing = run(tmp_path, "-m", "bench", "plan", "try.yaml")
+    assert missing.returncode == 2
+    assert "npz_file: cannot read digits.npz" in missing.stderr
+    assert len(missing.stderr.strip().splitlines()) == 1
+
+    assert run(tmp_path, "-c", maker).returncode == 0
+    ended = run(tmp_path, "-m", "bench", "run", "try.yaml", "--no-report", "--device", "cpu")
+    assert ended.returncode == 0, ended.stderr
+    (record,) = records(tmp_path)
+    assert record["status"] == "ok"
+    listed = run(tmp_path, "-m", "bench", "list", "datasets", "--filter", "npz_file")
+    assert "your own" in listed.stdout
+
+
+def test_an_image_folder_with_broken_files_goes_through_the_harness(tmp_path: Path) -> None:
+    root = layouts.folder(tmp_path / "pets", each=20)
+    layouts.picture(root / "cat" / "0.png", seed=5, grey=True, size=(40, 9))
+    (root / "cat" / "cut.jpg").write_bytes(layouts.picture(tmp_path / "x.jpg", size=(64, 64)).read_bytes()[:700])
+    matrix = {"dataset": [{"name": "image_folder", "path": "pets"}], "size": [12]}
+    suites.write(tmp_path, {"matrix": matrix, "task": {"test_size": None}})
+    ended = run(tmp_path, "-m", "bench", "run", "toy.yaml", "--no-report", "--device", "cpu")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("left out: 1 of 41 pictures, which can't be decoded: cat/cut.jpg") == 1
+    (record,) = records(tmp_path)
+    assert record["status"] == "ok"
+
+
+def test_the_page_has_every_option_of_an_image_folder_and_its_default() -> None:
+    section = PAGE.read_text(encoding="utf-8").split("## Your own pictures")[1].split("## A plugin")[0]
+    told = {name: default.strip("` ") for name, default in re.findall(r"^\| `(\w+)` \|([^|]*)\|", section, re.M)}
+    fields = {field.name: field.default for field in dataclasses.fields(ImageFolder)}
+    assert told.keys() == fields.keys()
+    assert all(told[name] == str(fields[name]) for name in ("test_share", "on_broken"))
+
+
+def test_the_page_names_only_datasets_that_are_registered() -> None:
+    table = PAGE.read_text(encoding="utf-8").split("## Sets that are here")[1].split("## Your own pictures")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
+    assert {"fashion_mnist", "digits", "toy", "image_folder", "cifar10"} <= named <= set(datasets.names())
