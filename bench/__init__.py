@@ -5,9 +5,11 @@ The verbs of the command line as functions. Importing this imports no torch.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["load_suite", "plan", "records", "run"]
+
+
+class _Package(ModuleType):
+    """The package: `bench.plan` stays the function when the module of that name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in __all__ or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def load_suite(path: str | Path, profile: str | None = None, settings: Sequence[str] = ()) -> Suite:

@@ -27,6 +27,7 @@ from bench.tasks import tasks
 KINDS = ("datasets", "backbones", "strategies", "tasks")
 # Goes up when a fact of a backbone would be counted otherwise than before.
 FACTS_VERSION = 1
+NAME_WIDTH = 34
 
 
 def rows(kind: str, pattern: str) -> Iterator[dict[str, Any]]:
@@ -146,12 +147,12 @@ def _kept_at(backbone: Backbone) -> Path | None:
 
 
 def _backbone_lines(pattern: str) -> Iterator[str]:
-    """Yield a table of backbones, a section for each source. A name as long as `vit*` has fits 80 columns."""
+    """Yield a table of backbones, a section for each source, 80 columns wide but for the longest names."""
     names = [name for _, name in _matching(pattern)]
     if not names:
         every = {name for source in sources() for name in source.known() if ("." in name) == ("." in pattern)}
         raise UsageError(f"no backbones match {pattern!r}{did_you_mean(nearest(pattern.strip('*'), every))}")
-    wide = max(map(len, names))
+    wide = min(max(map(len, names)), NAME_WIDTH)
     yield f"{'':<{wide}}  {'params':>6}  {'MACs':>6}  {'px':>4}  {'licence':<12}  weights"
     section = None
     for row in _backbones(pattern):

@@ -31,8 +31,13 @@ def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _label(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
-    peers = [s for s in specs if s.get("name") == spec.get("name")]
-    keys = [k for k in sorted(spec) if len({repr(peer.get(k)) for peer in peers}) > 1]
+    def differs(key: str) -> bool:
+        # The options of a teacher's strategy tell apart only teachers of that strategy.
+        owner = key.rpartition(".")[0]
+        alike = (s for s in specs if s.get("name") == spec.get("name") and s.get(owner) == spec.get(owner))
+        return len({repr(peer.get(key)) for peer in alike}) > 1
+
+    keys = [key for key in sorted(spec) if differs(key)]
     shown = ", ".join(f"{k}={str(spec[k])[:8] if k.endswith('digest') else spec[k]}" for k in keys)
     return f"{spec.get('name')}({shown})" if shown else str(spec.get("name"))
 
@@ -62,6 +67,8 @@ def titles(cells: Sequence[Cell], parents: Collection[str] = ()) -> dict[str, st
 
 def _apart(group: Sequence[Cell]) -> list[str]:
     """Name what still differs between cells of one name: `weights=random`; digests only when nothing else does."""
+    if len(group) == 1:
+        return [""]
     leaves = [dict(flat(cell.identity())) for cell in group]
     differ = sorted(k for k in set().union(*leaves) if len({repr(leaf.get(k)) for leaf in leaves}) > 1)
     names: list[str] = []

@@ -12,9 +12,7 @@ from bench.store import Store
 
 
 @contextmanager
-def session(
-    plan: Plan, store: Store, missing: Sequence[Entry], device: str, listener: Listener
-) -> Iterator[Engine]:
+def session(plan: Plan, store: Store, missing: Sequence[Entry], device: str, listener: Listener) -> Iterator[Engine]:
     """Give an engine that is ready to run the missing entries of a plan on "cpu" or "cuda".
 
     Weights that do not fit and data that can't be had are found first: SuiteError is raised, with the place in the

@@ -145,6 +145,8 @@ class Store:
                 raise StoreError(
                     f"{self.folder}: another run is writing here; wait for it, or choose another folder with --results"
                 ) from None
+            except OSError as error:  # some network file systems know no locks
+                raise StoreError(f"{self.folder}: cannot be locked: {error.strerror}; choose --results") from None
             self._sweep()
             yield
 

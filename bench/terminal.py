@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,14 +87,15 @@ class Live(Silent):
         from rich.live import Live as Region
 
         self.titles, self.console = titles, console
-        self.number, self.count, self.left = 0, 0, ""
+        self.number, self.count = 0, 0
+        self.remaining_seconds: float | None = None
         self.title, self.note, self.curve = "", "", list[float]()
         self.began = self.since = time.monotonic()
         self.region = Region(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
 
     def started(self, cell: Cell, number: int, count: int, remaining_seconds: float | None) -> None:
         """Show the cell that runs."""
-        self.number, self.count, self.left = number, count, remaining(remaining_seconds)
+        self.number, self.count, self.remaining_seconds = number, count, remaining_seconds
         self.title, self.note, self.curve = self.titles[cell.id], "", []
         self.since = time.monotonic()
 
@@ -136,13 +138,14 @@ class Live(Silent):
         for _ in range(4):
             bar.add_column(no_wrap=True)
         done = max(self.number - 1, 0)
+        left = None if self.remaining_seconds is None else max(self.remaining_seconds - (now - self.since), 0.0)
         if not self.count:
             return Group(_line(f"{duration(now - self.began):>7}  {self.note}"))
         bar.add_row(
             ProgressBar(total=self.count, completed=done, width=BAR_WIDTH),
             _line(f"{done}/{self.count}"),
             _line(duration(now - self.began)),
-            _line(self.left),
+            _line(remaining(left)),
         )
         curve = sparkline(self.curve[-CURVE_WIDTH:])
         note = _line(f"{'':7}  {curve}{' ' if curve else ''}{self.note}", "cyan")
@@ -160,7 +163,7 @@ def _line(text: str, style: str = "", wrapped: bool = False) -> RenderableType:
 def listener(titles: Mapping[str, str], stream: TextIO | None = None) -> Iterator[Listener]:
     """Give the listener that fits where the output goes; standard output unless a `stream` is given."""
     stream = stream or sys.stdout
-    if not stream.isatty():
+    if not _is_live(stream):
         yield Lines(titles, stream)
         return
     from rich.console import Console
@@ -174,13 +177,18 @@ def listener(titles: Mapping[str, str], stream: TextIO | None = None) -> Iterato
 def busy(what: str, stream: TextIO | None = None) -> Iterator[None]:
     """Show that something is going on, on a terminal; nothing anywhere else."""
     stream = stream or sys.stdout
-    if not stream.isatty():
+    if not _is_live(stream):
         yield
         return
     from rich.console import Console
 
     with Console(file=stream).status(what):
         yield
+
+
+def _is_live(stream: TextIO) -> bool:
+    """Say whether lines that were written can be drawn over."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def outcome(record: Record, title: str, seconds: float) -> list[str]:

@@ -22,7 +22,7 @@ def start(folder: Path, *arguments: str | Path, extra: Mapping[str, str] | None 
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *map(str, arguments)],
         cwd=folder,
-        env={**ENVIRONMENT, **(extra or {})},
+        env={**ENVIRONMENT, "TMPDIR": str(folder), **(extra or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

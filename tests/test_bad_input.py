@@ -284,6 +284,10 @@ COMMAND_MISTAKES: dict[str, tuple[list[str], str]] = {
     "only without a value": (["--only", "strategy"], r"--only strategy: write it as AXIS=VALUE"),
     "only nothing": (["--only", ""], r"--only : write it as AXIS=VALUE"),
     "unknown device": (["--device", "gpu"], r"--device gpu: choose auto, cpu or cuda"),
+    "a device that is not there": (
+        ["--device", "cuda"],
+        r"--device cuda: CUDA_VISIBLE_DEVICES .* hides every GPU; use --device cpu",
+    ),
     "unknown engine": (["--engine", "raz"], r"--engine raz: choose local"),
     "unknown option": (["--profil", "x"], r"bench run: no such option: --profil; did you mean '--profile'\?"),
     "an option without its value": (["--set"], r"option '--set' requires an argument"),
@@ -302,6 +306,7 @@ COMMAND_MISTAKES: dict[str, tuple[list[str], str]] = {
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 

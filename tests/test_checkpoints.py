@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
 import subprocess
 import sys
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hub import Hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -378,6 +376,10 @@ def test_position_embeddings_are_interpolated_to_the_size_of_the_pictures():
     load_trunk(small, _fitted(large.state_dict(), small), "heads.head", "a file", "vit")
     assert small.encoder.pos_embedding.shape == (1, 17, 16)
     torch.testing.assert_close(small.encoder.pos_embedding, torch.full((1, 17, 16), 0.25))
+    for shape in ((5,), (1, 4, 16), (1, 17, 3)):
+        wrong = {**large.state_dict(), "encoder.pos_embedding": torch.zeros(shape)}
+        with pytest.raises(WeightsError, match=r"first 'encoder\.pos_embedding': \["):
+            load_trunk(small, _fitted(wrong, small), "heads.head", "a file", "vit")
 
 
 # The Hugging Face hub
@@ -455,41 +457,6 @@ def test_a_model_without_published_weights_says_so(hub_home):
         build("test_vit_relpos")
 
 
-class Hub(ThreadingHTTPServer):
-    """A hub on this machine that has one file, and notes what it is asked for."""
-
-    def __init__(self, file: bytes) -> None:
-        self.file = file
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Answers(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        has = self.path.endswith("/resolve/main/model.safetensors")
-        self.send_response(200 if has or self.path == "/" else 404)
-        headers = {"Content-Length": "0", "X-Error-Code": "EntryNotFound"}
-        if has:
-            self.server.asked.append(self.path)
-            digest = hashlib.sha256(self.server.file).hexdigest()
-            headers = {"Content-Length": str(len(self.server.file)), "ETag": f'"{digest}"', "X-Repo-Commit": "b" * 40}
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        if self.path.endswith("model.safetensors"):
-            self.wfile.write(self.server.file)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 def test_weights_are_fetched_from_a_hub_once(tmp_path, state):
     save_file(state, tmp_path / "model.safetensors")
     hub = Hub((tmp_path / "model.safetensors").read_bytes())
@@ -502,11 +469,8 @@ for file in sys.argv[1:]:
 """
     files = [str(tmp_path / "first.safetensors"), str(tmp_path / "second.safetensors")]
     env = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    try:
+    with hub:
         subprocess.run([sys.executable, "-c", program, *files], env=env, check=True, timeout=120)
-    finally:
-        hub.shutdown()
-        hub.server_close()
     for file in files:
         assert all(torch.equal(t, state[n]) for n, t in load_file(file).items() if not n.startswith("fc."))
     assert hub.asked == ["/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"] * 2, "a HEAD and a GET"

@@ -1,4 +1,4 @@
-"""Cells that go wrong in every way there is, runs and workers that are killed: nothing is lost but the cell in flight."""
+"""Cells that go wrong in every way, runs and workers that are killed: nothing is lost but the cell in flight."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def story(plugin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> S
     kept += finished(folder)
 
     gate.unlink()
-    last = runs.bench(folder, "run", "toy.yaml", "--set", "deadline_seconds=6", "--no-report", extra=extra)
+    last = runs.bench(folder, "run", "toy.yaml", "--set", "deadline_seconds=10", "--no-report", extra=extra)
     return Story(kept, beside, stopped, after_ctrl_c, reported, left_behind, last, runs.records(folder, "toy"))
 
 
@@ -266,7 +266,7 @@ def test_the_next_run_goes_on_and_counts_its_attempts(story):
 
 def test_a_cell_past_its_deadline_is_a_record_with_its_curve_and_its_start(story):
     late = at(story, "forever")
-    assert (late["status"], late["reason"]) == ("timeout", "passed its deadline of 6 s")
+    assert (late["status"], late["reason"]) == ("timeout", "passed its deadline of 10 s")
     assert len(late["curve"]) == 1
     assert late["started_at"]
     assert "  timeout: trouble" in story.last.stdout

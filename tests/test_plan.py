@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import SuiteError
+from bench.naming import labels
 from bench.plan import Plan, expand
 from bench.suite import load
 from suites import write
@@ -281,3 +282,27 @@ def test_titles_tell_all_cells_apart(tmp_path: Path) -> None:
     )
     assert len(planned.entries) == 2 * 4 * (3 + 1) * 2 * 2
     assert len(set(planned.titles.values())) == len(planned.entries)
+
+
+def test_a_label_names_the_options_that_differ_and_no_more() -> None:
+    def distill(name: str, temperature: float = 4.0, **options: Any) -> dict[str, Any]:
+        teacher = {"strategy": {"name": name, "version": 1, **options}, "backbone": {"name": "big", "digest": "1"}}
+        return {"name": "distill", "version": 1, "temperature": temperature, "teacher": teacher}
+
+    assert labels([{"name": "scratch", "version": 1}, distill("full_finetune")]) == ["scratch", "distill"]
+    assert labels([distill("scratch"), distill("full_finetune", decay=1.0)]) == [
+        "distill(teacher.strategy=scratch)",
+        "distill(teacher.strategy=full_finetune)",
+    ]
+    assert labels([distill("full_finetune", decay=0.5), distill("full_finetune", decay=1.0)]) == [
+        "distill(teacher.strategy.decay=0.5)",
+        "distill(teacher.strategy.decay=1.0)",
+    ]
+    assert labels([distill("scratch"), distill("scratch", 2.0)]) == [
+        "distill(temperature=4.0)",
+        "distill(temperature=2.0)",
+    ]
+    assert labels([{"name": "x", "digest": "0123456789"}, {"name": "x", "digest": "9876543210"}]) == [
+        "x(digest=01234567)",
+        "x(digest=98765432)",
+    ]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ def test_only_parents_keep_their_weights(first, records):
 def test_a_run_leaves_nothing_half_written_and_no_folder_of_its_own(first):
     folder, _ = first
     assert [p for p in folder.rglob("*") if p.name.endswith(".tmp")] == []
+    assert list(folder.glob("bench-*")) == []  # where TMPDIR is
     assert {p.name for p in (folder / "results" / "five").iterdir() if p.suffix != ".json"} == {".lock", "predictions"}
 
 
@@ -208,6 +210,11 @@ def forced(first, tmp_path_factory) -> dict[str, Record]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         return bench.run(planned, folder / "results", device="cpu", force=True)
+
+
+def test_the_functions_are_functions_whichever_modules_are_imported():
+    import_module("bench.plan")
+    assert all(callable(getattr(bench, name)) for name in bench.__all__)
 
 
 def test_forced_cells_run_again_with_their_teacher_as_another_attempt(forced):

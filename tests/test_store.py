@@ -133,13 +133,17 @@ def test_a_write_that_fails_half_way_leaves_the_old_record_and_no_other_file(sto
     with files_no_larger_than(1000), pytest.raises(StoreError, match="cannot be written: File too large"):
         store.write(replace(old, attempt=2))
     assert store.read(old.cell_id) == old
-    assert os.listdir(store.folder) == [f"{old.cell_id}.json"]
+    assert [path.name for path in store.folder.iterdir()] == [f"{old.cell_id}.json"]
 
 
 def test_a_block_that_raises_leaves_nothing_behind(tmp_path):
-    with pytest.raises(KeyError), replacing(tmp_path / "file") as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise KeyError
+    def write_half() -> None:
+        with replacing(tmp_path / "file") as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -167,7 +171,7 @@ def test_killed_at_any_moment_a_writer_leaves_whole_records(store):
             writer.kill()
         assert store.read(written.cell_id) == written
     with store.lock():
-        assert sorted(os.listdir(store.folder)) == [".lock", f"{written.cell_id}.json"]
+        assert {path.name for path in store.folder.iterdir()} == {".lock", f"{written.cell_id}.json"}
 
 
 # Folders that will not do
@@ -196,11 +200,8 @@ def test_a_folder_without_permission_to_write_can_still_be_reported_on(store):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where not even root can make files")
 def test_a_place_where_nothing_can_be_made_is_one_line():
-    with (
-        pytest.raises(StoreError, match=r"^/proc/results/toy: cannot be written: "),
-        Store("/proc/results", "toy").lock(),
-    ):
-        pass
+    with pytest.raises(StoreError, match=r"^/proc/results/toy: cannot be written: "):
+        Store("/proc/results", "toy").lock().__enter__()
 
 
 # Two runs

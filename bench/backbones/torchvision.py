@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
@@ -154,6 +155,8 @@ def _fitted(state: State, model: Any) -> State:
     kept = {k: v for k, v in state.items() if getattr(model, k.partition(".")[0], k) is not None}
     fitted = OrderedDict((_DOTTED.sub(r"\1\2", k), v) for k, v in kept.items())
     fitted._metadata = getattr(state, "_metadata", None)  # type: ignore[attr-defined]
-    if isinstance(model, VisionTransformer) and "encoder.pos_embedding" in fitted:
-        interpolate_embeddings(model.image_size, model.patch_size, fitted)
+    if isinstance(model, VisionTransformer):
+        # What has no embeddings on a square is another model's checkpoint, and its tensors are named when it is loaded.
+        with suppress(KeyError, ValueError):
+            interpolate_embeddings(model.image_size, model.patch_size, fitted)
     return fitted

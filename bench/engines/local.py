@@ -55,7 +55,11 @@ class LocalEngine:
 
     def __enter__(self) -> LocalEngine:
         self.folder = _own_folder()
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         return self
 
     def __exit__(
@@ -124,6 +128,7 @@ class LocalEngine:
             watch({"kind": "starting"})
         self.said = self._log.stat().st_size
         (self.folder / "progress.jsonl").write_text("", encoding="utf-8")
+        os.utime(self.folder)  # a sign of life for `_own_folder` of other runs
         begun = False
         error: BaseException | None
         try:

@@ -76,8 +76,11 @@ class Job:
 def prepare(device: str) -> None:
     """Have ready, before any cell is timed, what all cells share: threads, the device's context, lazy imports.
 
-    The first step of an optimiser imports torch's compiler, 1 to 2 s that would be the first cell's training.
+    The first step of an optimiser imports torch's compiler, 1 to 2 s that would be the first cell's training; scoring
+    imports scikit-learn, as long, within its deadline.
     """
+    import sklearn.metrics  # noqa: F401
+
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores())
     layer = torch.nn.Linear(1, 1, device=device)

@@ -17,8 +17,8 @@ from bench.recipe import Recipe
 from bench.strategies import Phase
 
 
-def choose(network: Network, phase: Phase) -> frozenset[str]:
-    """Freeze what a phase does not train of a network's stages, and return the names of the parameters that learn."""
+def choose(network: Network, phase: Phase) -> dict[str, nn.Parameter]:
+    """Freeze what a phase does not train of a network's stages, and return the parameters that learn, by name."""
     network.freeze(first_stage(network, phase))
     head = {id(parameter) for parameter in network.head.parameters()}
     if phase.only is not None:
@@ -26,7 +26,7 @@ def choose(network: Network, phase: Phase) -> frozenset[str]:
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter.requires_grad and id(parameter) not in head and not phase.only(module, name):
                     parameter.requires_grad_(False)
-    return frozenset(name for name, parameter in network.model.named_parameters() if parameter.requires_grad)
+    return {name: parameter for name, parameter in network.model.named_parameters() if parameter.requires_grad}
 
 
 def first_stage(network: Network, phase: Phase) -> int:

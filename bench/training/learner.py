@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.backbones._network import Network
@@ -95,6 +95,7 @@ class Learner:
         self.selected_epoch: int | None = None
         self._first_draw = self.generator.get_state()
         self._teachers: dict[str, Network] = {}
+        self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
         self._sizes: dict[int, int] = {}
         self._priced: set[tuple[str, int]] = set()
         self._best: tuple[tuple[float, float], dict[str, Tensor]] | None = None
@@ -123,8 +124,9 @@ class Learner:
     def _learn(self, phase: Phase, round_: Round, epochs: int) -> None:
         """Run one phase."""
         network, recipe, cut = self.network, self.recipe, first_stage(self.network, phase)
-        self.trained |= choose(network, phase)
-        feed = self._feed(round_.train, min(cut, self.touched), self.views, "features")
+        learning = self._choose(phase)
+        plain = phase.solve is not None
+        feed = self._feed(round_.train, min(cut, self.touched), self.views, "features", plain)
         labels = torch.from_numpy(round_.train.labels).to(self.device)
         if phase.solve is not None:
             network.replace_head(phase.solve(self._outputs(feed, len(labels), cut), labels, len(round_.classes)))
@@ -133,7 +135,6 @@ class Learner:
         if phase.standardize and cut == self.depth:
             network.replace_head(Standardized(self._outputs(feed, len(labels), cut), network.head))
         parents = {role: self._parent_logits(role, round_.train) for role in self.parents}
-        learning = {name: p for name, p in network.model.named_parameters() if p.requires_grad}
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
         lesson = Lesson(feed, labels, parents, self.views.count, learning, start)
         validation = self._exam(round_.validation, self.views, "features")
@@ -148,6 +149,13 @@ class Learner:
             self.work.append(Work(len(validation.labels) * epochs, validation.feed.cut, None))
         self._done += epochs
         self._steps += len(batches(torch.arange(len(labels)), recipe.batch_size)) * epochs
+
+    def _choose(self, phase: Phase) -> dict[str, nn.Parameter]:
+        """Return the parameters that learn in a phase, and freeze all others: once for many rounds of one phase."""
+        if self._chosen is None or self._chosen[0] is not phase:
+            self._chosen = phase, choose(self.network, phase)
+            self.trained |= self._chosen[1].keys()
+        return self._chosen[1]
 
     def _exam(self, selection: Selection | None, views: Views, phase: str) -> Exam | None:
         """Return what an epoch is measured on."""

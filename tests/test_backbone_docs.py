@@ -1,0 +1,91 @@
+"""docs/adding-a-backbone.md does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from bench.backbones import _stages, find
+
+PAGE = Path(__file__).parent.parent / "docs" / "adding-a-backbone.md"
+
+
+@pytest.fixture(scope="module")
+def blocks() -> dict[str, list[str]]:
+    """Return the code blocks of the page by language."""
+    found: dict[str, list[str]] = {}
+    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S):
+        found.setdefault(language, []).append(code)
+    return found
+
+
+def test_every_way_to_name_a_backbone_names_one(blocks):
+    named = YAML(typ="safe").load(blocks["yaml"][0])["backbone"]
+    assert len(named) == 5
+    for spec in named:
+        assert find({"name": spec} if isinstance(spec, str) else spec).model
+
+
+def test_the_example_on_the_page_is_a_source_that_runs(blocks, tmp_path):
+    (tmp_path / "ours.py").write_text(blocks["python"][0])
+    entries = tomllib.loads(blocks["toml"][0])["project"]["entry-points"]["bench.backbones"]
+    info = tmp_path / "our_models-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-models\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {place}\n" for name, place in entries.items())
+    (info / "entry_points.txt").write_text(f"[bench.backbones]\n{lines}")
+    (tmp_path / "try.yaml").write_text(blocks["yaml"][1])
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "BENCH_CACHE": str(tmp_path / "cache")}
+        program = [sys.executable, "-m", "bench", *words]
+        return subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+
+    listed = run("list", "backbones", "--filter", "little*", "--json")
+    assert json.loads(listed.stdout) == [
+        {
+            "name": "little_net",
+            "source": "ours",
+            "params_total": 12 * 27 + 24 + 24 * 108 + 48 + 25_000,
+            "macs_forward": 12 * 27 * 256 + 24 * 108 * 64 + 24_000,
+            "resolution": 32,
+            "licence": "MIT",
+            "weights_at": None,
+            "weights": "none",
+        }
+    ]
+    ended = run("run", "try.yaml", "--no-report", "--device", "cpu")
+    assert ended.returncode == 0, ended.stderr
+    records = [json.loads(p.read_text()) for p in (tmp_path / "results" / "try").glob("*.json") if len(p.stem) == 12]
+    assert len(records) == 2
+    assert {record["status"] for record in records} == {"ok"}
+    assert all(record["details"]["stages"] == ["stem", "body"] for record in records)
+    refused = run("plan", "try.yaml", "--set", "matrix.backbone=[{name: little_net, weights: pretrained}]")
+    assert refused.returncode == 2
+    assert "little_net has no published weights" in refused.stderr
+
+
+def test_the_splitter_on_the_page_keeps_the_contract(blocks, monkeypatch):
+    monkeypatch.setattr(_stages, "SPLITTERS", dict(_stages.SPLITTERS))
+    scope: dict[str, Any] = {}
+    exec(blocks["python"][1], scope)
+    network = (
+        find({"name": "regnet_y_400mf", "source": "torchvision", "weights": "random"}).build(7, False, 0, 64).eval()
+    )
+    assert [stage.name for stage in network.stages] == ["stem", "block1", "block2", "block3", "block4"]
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for k in range(6):
+            assert torch.equal(network.suffix(network.prefix(x, k), k), network.model(x))
+    owned = [p for stage in network.stages for p in stage.owned()] + list(network.head.parameters())
+    assert sorted(map(id, owned)) == sorted(map(id, network.model.parameters()))
