@@ -5,32 +5,19 @@ The verbs of the command line as functions. Importing this imports no torch.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.plan import Plan
+    from bench.planner import Plan
     from bench.record import Record
     from bench.suite import Suite
 
 __version__ = "0.1.0"
 __all__ = ["load_suite", "plan", "records", "run"]
-
-
-class _Package(ModuleType):
-    """The package: `bench.plan` stays the function when the module of that name is imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in __all__ or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def load_suite(path: str | Path, profile: str | None = None, settings: Sequence[str] = ()) -> Suite:
@@ -42,7 +29,7 @@ def load_suite(path: str | Path, profile: str | None = None, settings: Sequence[
 
 def plan(suite: Suite, only: str | None = None) -> Plan:
     """Return the cells of a suite, in the order in which they run. Raises SuiteError."""
-    from bench.plan import expand
+    from bench.planner import expand
 
     return expand(suite, only)
 

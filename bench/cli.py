@@ -19,7 +19,7 @@ from bench.cell import IDENTITY_VERSION
 from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from bench.plan import Plan
+    from bench.planner import Plan
     from bench.record import Record
     from bench.store import Store
 
@@ -228,7 +228,7 @@ def doctor() -> None:
 def _plan(
     suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path
 ) -> tuple[Plan, Store]:
-    from bench.plan import expand
+    from bench.planner import expand
     from bench.store import Store
     from bench.suite import load
 

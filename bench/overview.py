@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.plan import Entry, Plan
+from bench.planner import Entry, Plan
 from bench.record import Record
 from bench.schedule import Status, estimate, total
 from bench.store import Store

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, Protocol
 
 from bench.cell import Cell
-from bench.plan import Entry, Plan
+from bench.planner import Entry, Plan
 from bench.record import Record
 from bench.store import Store
 

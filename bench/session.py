@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bench.engines.local import LocalEngine
-from bench.plan import Entry, Plan
+from bench.planner import Entry, Plan
 from bench.schedule import Engine, Listener, pass_on
 from bench.store import Store
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.plan import Plan, expand
+from bench.planner import Plan, expand
 from bench.record import Record, Seconds
 from bench.store import Store
 from bench.suite import load

@@ -17,7 +17,7 @@ from bench.backbones import backbones
 from bench.cell import Cell
 from bench.datasets import datasets
 from bench.errors import BenchError
-from bench.plan import expand
+from bench.planner import expand
 from bench.recipe import Augment, Recipe
 from bench.strategies import strategies
 from bench.suite import load

@@ -41,7 +41,7 @@ from bench.measure.clock import Clock
 from bench.measure.cost import macs_from
 from bench.measure.flops import Uncountable, count_macs, macs_by_fvcore
 from bench.measure.quality import ECE_BINS, expected_calibration_error, quality, softmax
-from bench.plan import expand
+from bench.planner import expand
 from bench.suite import load
 
 CPU = torch.device("cpu")

@@ -24,7 +24,7 @@ import suites
 from bench import schedule
 from bench.errors import StoreError
 from bench.files import replacing
-from bench.plan import Plan, expand
+from bench.planner import Plan, expand
 from bench.record import Record, dumps
 from bench.store import Store
 from bench.suite import load

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from bench.errors import OptionError, Skip
 from bench.measure.cost import sizes_of
-from bench.plan import expand
+from bench.planner import expand
 from bench.recipe import Augment, Recipe
 from bench.strategies import Phase, Step, Strategy, strategies
 from bench.strategies.distill import Distill, soft_divergence

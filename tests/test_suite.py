@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.document import parse
 from bench.errors import SuiteError
-from bench.plan import expand
+from bench.planner import expand
 from bench.suite import load, matches
 from suites import write
 

@@ -28,7 +28,7 @@ from bench.backbones import find
 from bench.backbones._network import Network
 from bench.cell import Cell
 from bench.datasets import datasets
-from bench.errors import BenchError, Skip
+from bench.errors import BenchError, DataError, Skip
 from bench.files import replacing
 from bench.measure.architecture import architecture_of
 from bench.measure.clock import Clock
@@ -249,6 +249,8 @@ class _Session:
         strategy = strategies.create(cell.plugin("strategy"))
         labels = {split: dataset.examples(split).labels for split in ("train", "test")}
         facts = dataset.facts()
+        if facts.digest != cell.dataset["digest"]:
+            raise DataError(f"{dataset.name}: the data have changed since this cell was planned; run the suite again")
         classes = facts.classes or tuple(str(c) for c in range(int(labels["train"].max()) + 1))
         wrong = task.check(cell.size, len(classes), {k: len(v) for k, v in labels.items()})
         if wrong:

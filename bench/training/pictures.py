@@ -26,7 +26,7 @@ class Pictures:
     def __init__(self, dataset: Dataset, resolution: int, interpolation: str, artifacts: Path, clock: Clock) -> None:
         self.dataset, self.resolution, self.interpolation = dataset, resolution, interpolation
         self.artifacts, self.clock = artifacts, clock
-        self.digest = dataset.facts().digest
+        self.content = [dataset.name, dataset.version, dataset.facts().digest]
         self._examples: dict[str, Examples] = {}
         self._rows: dict[str, Rows] = {}
 
@@ -39,7 +39,7 @@ class Pictures:
     def identity(self, split: str) -> dict[str, Any]:
         """Return everything that can change a prepared pixel."""
         return {
-            "dataset": self.digest,
+            "dataset": self.content,
             "split": split,
             "resolution": self.resolution,
             "interpolation": self.interpolation,

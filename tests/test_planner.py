@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.errors import SuiteError
 from bench.naming import labels
-from bench.plan import Plan, expand
+from bench.planner import Plan, expand
 from bench.suite import load
 from suites import write
 
