@@ -340,7 +340,7 @@ def test_a_copy_runs_on_its_own_weights(model):
 
 @pytest.mark.parametrize(
     "model",
-    ["timm-mobilenetv3_small_050", "timm-test_vit", "timm-test_byobnet", "torchvision-resnet18", "toy-toy_cnn"],
+    ["timm-mobilenetv3_small_050", "timm-test_vit", "timm-resnetv2_18", "torchvision-resnet18", "toy-toy_cnn"],
 )
 def test_a_seed_alone_decides_the_first_weights(model):
     torch.manual_seed(1)
@@ -407,7 +407,8 @@ def test_a_model_is_fitted_to_another_size_of_pictures(name, source, resolution)
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "resolution"), [("mixer_s32_224", "timm", 64), ("swin_t", "torchvision", 2)]
+    ("name", "source", "resolution"),
+    [("mixer_s32_224", "timm", 64), ("test_vit", "timm", 20), ("vit_b_32", "torchvision", 40)],
 )
 def test_a_model_that_takes_no_such_pictures_is_skipped_and_says_why(name, source, resolution):
     with pytest.raises(Skip, match=f"takes no pictures of {resolution} pixels"):

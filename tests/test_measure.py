@@ -236,7 +236,7 @@ def test_upsampling_is_no_product_and_a_fourier_transform_has_no_formula():
             self.conv, self.transform = nn.Conv2d(3, 2, 1), transform
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            x = nn.functional.interpolate(self.conv(x), scale_factor=2, mode="bilinear")
+            x = nn.functional.interpolate(self.conv(x), scale_factor=2, mode="bilinear", antialias=self.transform)
             return torch.fft.rfft2(x).real if self.transform else x
 
     assert count_macs(Up(False), (3, 4, 4)) == 3 * 2 * 16

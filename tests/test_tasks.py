@@ -183,7 +183,6 @@ def test_the_interval_is_that_of_a_mean_over_episodes():
     deviation = np.sqrt(4 * 0.25**2 / 3)
     assert summary["accuracy"] == 0.75
     assert summary["accuracy_ci95"] == pytest.approx(1.96 * deviation / 2)
-    assert summary["episodes"] == 4
 
 
 def test_six_hundred_episodes_are_the_default():
@@ -209,11 +208,6 @@ def test_more_ways_than_classes_are_refused():
 def test_a_class_with_too_few_examples_is_named(size, queries, split):
     with pytest.raises(Skip, match=f"from the {split} split, and 'a' has"):
         list(replace(EPISODES, queries=queries).rounds(replace(FIVE, size=size)))
-
-
-def test_an_episode_cannot_select_on_validation():
-    with pytest.raises(Skip, match="selection: last"):
-        list(EPISODES.rounds(replace(FIVE, validation=0.2)))
 
 
 # every task

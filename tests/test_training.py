@@ -283,6 +283,16 @@ def test_the_frozen_stages_run_once_over_each_view_of_each_example(tmp_path):
     assert sum(seen) == 2 * 24
 
 
+def test_features_that_two_phases_use_are_paid_for_once(tmp_path):
+    def mean(features, labels, classes):
+        return nn.Linear(features.shape[1], classes)
+
+    recipe = replace(RECIPE, augment=Augment(shift=1, views=3))
+    made = learner(tmp_path, Sketch((Phase(solve=mean), Phase(unfrozen=0), Phase(unfrozen=0, lr=0.1))), recipe)
+    made.fit(round_of(12, recipe))
+    assert [views for _, _, _, views in made.used] == [1, 2]
+
+
 # rewinding
 
 
@@ -371,16 +381,37 @@ def test_the_best_epoch_on_validation_is_restored_bit_for_bit_with_its_buffers(t
     assert changed(epochs[-1], state_of(made.network))
 
 
-def test_the_best_epoch_is_the_best_of_all_phases(tmp_path):
+@pytest.mark.parametrize(
+    "ruin", [Phase(lr=1e4), Phase(unfrozen=0, lr=1e6), Phase(unfrozen=0, lr=1e6, standardize=True)]
+)
+def test_the_best_epoch_is_the_best_of_all_phases(tmp_path, ruin):
     recipe = Recipe(epochs=4, batch_size=8, lr=1e-3, selection="best_val", validation=0.5)
     one = round_of(24, recipe)
-    ruin = Phase(unfrozen=None, lr=1e4, share=1)
     made = learner(tmp_path, Sketch((Phase(unfrozen=0, standardize=True, lr=30), ruin)), recipe)
     good = learner(tmp_path, Sketch((Phase(unfrozen=0, standardize=True, lr=30),)), replace(recipe, epochs=2))
     made.fit(one)
     good.fit(one)
     assert made.selected_epoch == good.selected_epoch <= 2
     assert not changed(state_of(good.network), state_of(made.network))
+
+
+def test_nothing_to_select_on_is_a_skip_and_not_the_last_epoch(tmp_path):
+    recipe = replace(RECIPE, selection="best_val")
+    with pytest.raises(Skip, match="holds out no examples to select on"):
+        learner(tmp_path, FullFinetune(), recipe).fit(round_of(12))
+
+
+@pytest.mark.parametrize("strategy", [FeatureExtract(), FullFinetune()])
+def test_training_and_selection_never_look_at_the_test_split(tmp_path, strategy):
+    recipe = replace(RECIPE, selection="best_val")
+    made, one = learner(tmp_path, strategy, recipe), round_of(24, recipe)
+    read = []
+    plain = made.cache.pictures.pixels
+    made.cache.pictures.pixels = lambda split, *rest: read.append(split) or plain(split, *rest)
+    made.fit(one)
+    assert set(read) == {"train"}
+    made.logits(one.test)
+    assert "test" in read
 
 
 def test_the_last_epoch_is_kept_without_selection(tmp_path):
@@ -477,7 +508,8 @@ def test_a_head_after_a_trained_backbone_uses_what_was_not_touched(tmp_path):
         tmp_path, Sketch((Phase(unfrozen=1), Phase(unfrozen=0, standardize=True))), replace(RECIPE, epochs=4)
     )
     made.fit(one)
-    assert [(w.forward, w.backward) for w in made.work] == [(2, 2), (2, 3)]
+    # Training, then features for the deviation of each, then training of the head.
+    assert [(w.forward, w.backward) for w in made.work] == [(2, 2), (2, None), (2, 3)]
     pixels = torch.zeros(2, 3, 16, 16)
     assert torch.isfinite(infer(made.network, pixels, 0, None, "fp32")).all()
 

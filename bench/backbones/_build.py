@@ -35,24 +35,29 @@ def network(model: nn.Module, inputs: Inputs, resolution: int | None = None, hea
     if resolution in (None, inputs.resolution):
         return _network(model, inputs, head_path)
     assert resolution is not None
-    try:
+    with fitting(type(model).__name__, resolution):
         built = _network(model, replace(inputs, resolution=resolution), head_path)
         _try(built)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise Skip(f"{_name(model)} takes no pictures of {resolution} pixels: {first_line(error)}") from None
     return built
+
+
+@contextmanager
+def fitting(model: str, resolution: int | None) -> Iterator[None]:
+    """Turn what a library says of pictures of another size than a model's own into a Skip."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if resolution is None:
+            raise
+        raise Skip(f"{model} takes no pictures of {resolution} pixels: {first_line(error)}") from None
 
 
 def _network(model: nn.Module, inputs: Inputs, head_path: str | None) -> Network:
     layout = split(model, inputs.resolution, head_path)
     head = model.get_submodule(layout.head_path)
     if not isinstance(head, nn.Linear):
-        raise Skip(f"{_name(model)} has no linear head on pooled features")
+        raise Skip(f"{type(model).__name__} has no linear head on pooled features")
     return Network(model, layout.stages, layout.head_path, head.in_features, inputs, layout.before_head)
-
-
-def _name(model: nn.Module) -> str:
-    return type(model).__name__
 
 
 def _try(built: Network) -> None:
@@ -79,27 +84,17 @@ def hollow(make: Callable[[], Any]) -> Any:
     try:
         with torch.device("meta"):
             return make()
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError:
         # Some architectures compute their widths with tensors (RegNet).
         with _Hollow():
             model = make()
         return model.to("meta")
 
 
-def count(model: nn.Module, real: Callable[[], nn.Module], resolution: int) -> tuple[int, int | None]:
-    """Return a model's parameters and MACs, the latter None when they can't be counted.
-
-    `model` is on the meta device; `real` makes it anew for the few that compute with values while they run.
-    """
+def count(model: nn.Module, resolution: int) -> tuple[int, int | None]:
+    """Return the parameters and the MACs of a hollow model, the latter None when they can't be counted."""
     params = sum(parameter.numel() for parameter in model.parameters())
-    shape = (3, resolution, resolution)
     try:
-        return params, count_macs(model, shape)
-    except Uncountable:
-        return params, None
-    except (RuntimeError, NotImplementedError):
-        pass
-    try:
-        return params, count_macs(real(), shape)
+        return params, count_macs(model, (3, resolution, resolution))
     except (Uncountable, RuntimeError):
         return params, None

@@ -242,7 +242,8 @@ def _linear(model: nn.Module, head_path: str) -> str:
         return head_path
     if not isinstance(head, nn.Conv2d) or head.kernel_size != (1, 1) or head.groups != 1:
         raise Skip(f"{type(model).__name__} has no linear head on pooled features")
-    linear = nn.Linear(head.in_channels, head.out_channels, head.bias is not None, head.weight.device)
+    # On the meta device nothing is drawn for weights that are replaced at once.
+    linear = nn.Linear(head.in_channels, head.out_channels, head.bias is not None, "meta")
     linear.weight = nn.Parameter(head.weight.detach().flatten(1))
     if head.bias is not None:
         linear.bias = nn.Parameter(head.bias.detach())

@@ -59,7 +59,7 @@ class Timm:
 
         A model made for pictures of one size is fitted to another by timm: position embeddings are interpolated.
         """
-        from bench.backbones._build import network, seeded
+        from bench.backbones._build import fitting, network, seeded
 
         with seeded(seed, "trunk"):
             model = self._pretrained() if pretrained and self.weights != "random" else _create(self.model)
@@ -67,17 +67,17 @@ class Timm:
             model.reset_classifier(classes)
         inputs = _inputs(model)
         if resolution not in (None, inputs.resolution) and hasattr(model, "set_input_size"):
-            model.set_input_size(img_size=(resolution, resolution))
+            with fitting(self.model, resolution):
+                model.set_input_size(img_size=(resolution, resolution))
         return network(model, inputs, resolution, _head_path(model))
 
     def facts(self) -> BackboneFacts:
         """Return what `bench list backbones` shows. Asks no network."""
         from bench.backbones._build import count, hollow
 
-        make = partial(_create, self.model)
-        model = hollow(make)
+        model = hollow(partial(_create, self.model))
         resolution = _inputs(model).resolution
-        params, macs = count(model, make, resolution)
+        params, macs = count(model, resolution)
         config = model.pretrained_cfg
         return BackboneFacts(params, macs, resolution, config.get("license"), _address(config))
 

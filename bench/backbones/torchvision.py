@@ -61,11 +61,11 @@ class Torchvision:
         A vision transformer for pictures of another size than its weights' has their position embeddings interpolated.
         """
         from bench.backbones import _checkpoint
-        from bench.backbones._build import network, seeded
+        from bench.backbones._build import fitting, network, seeded
         from bench.backbones._stages import last_linear
 
         inputs = _inputs(self.model)
-        with seeded(seed, "model"):
+        with seeded(seed, "model"), fitting(self.model, resolution):
             model = _create(self.model, resolution or inputs.resolution, num_classes=classes)
         head_path = last_linear(model)
         if pretrained and self.weights != "random" and head_path:
@@ -79,8 +79,7 @@ class Torchvision:
         from bench.backbones._build import count, hollow
 
         weights, resolution = _weights(self.model), _inputs(self.model).resolution
-        make = partial(_create, self.model, resolution)
-        params, macs = count(hollow(make), make, resolution)
+        params, macs = count(hollow(partial(_create, self.model, resolution)), resolution)
         licence = "CC-BY-NC-4.0" if "SWAG" in weights.meta.get("license", "") else "BSD-3-Clause"
         return BackboneFacts(params, macs, resolution, licence, weights.url)
 

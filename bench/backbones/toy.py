@@ -65,7 +65,7 @@ class Toy:
         """Return what `bench list backbones` shows."""
         from bench.backbones._build import count, hollow
 
-        params, macs = count(hollow(_toy_cnn), _toy_cnn, 16)
+        params, macs = count(hollow(_toy_cnn), 16)
         return BackboneFacts(params, macs, 16, "Apache-2.0")
 
     def weights_here(self, facts: BackboneFacts) -> bool:

@@ -23,8 +23,7 @@ class Uncountable(ValueError):
 
 # Operations that multiply and add but have no formula would be left out of the sum in silence.
 _PRODUCTS = re.compile(
-    r"attention|transformer|(^|_)mm$|matmul|(^|_)mv$|^addr$|^dot$|^vdot$|conv|(^|_)linear|^_trilinear"
-    r"|lstm|gru|rnn|cdist|einsum|fft"
+    r"^(?!_?upsample).*(attention|transformer|mm$|mv$|matmul|addr$|dot$|conv|linear|lstm|gru|rnn|cdist|einsum|fft)"
 )
 
 

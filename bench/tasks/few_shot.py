@@ -52,8 +52,6 @@ class FewShot:
     def rounds(self, problem: Problem) -> Iterator[Round]:
         import numpy as np
 
-        if problem.validation is not None:
-            raise Skip("an episode has no examples to select on; use selection: last")
         counts = {"train": problem.size // self.ways, "test": self.queries}
         pools = {
             split: [np.flatnonzero(problem.labels[split] == c) for c in range(len(problem.classes))] for split in counts
@@ -83,8 +81,7 @@ class FewShot:
 
         accuracies = np.array([s.metrics["accuracy"] for s in scores], dtype=float)
         half = 1.96 * accuracies.std(ddof=1) / sqrt(len(accuracies))
-        metrics = {"accuracy": float(accuracies.mean()), "accuracy_ci95": float(half)}
-        return Score({**metrics, "episodes": float(len(accuracies))}, {})
+        return Score({"accuracy": float(accuracies.mean()), "accuracy_ci95": float(half)}, {})
 
 
 def _selection(split: str, members: Sequence[NDArray[np.int64]]) -> Selection:

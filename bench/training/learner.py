@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.backbones._network import Network
+from bench.errors import Skip
 from bench.measure.clock import Clock
 from bench.recipe import Augment, Recipe
 from bench.record import Point
@@ -45,6 +46,15 @@ class Exam:
 
     feed: Feed
     labels: Tensor
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best epoch so far: accuracy and minus the loss on validation, the head in place and the model's state."""
+
+    score: tuple[float, float]
+    head: nn.Module
+    state: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -97,12 +107,14 @@ class Learner:
         self._teachers: dict[str, Network] = {}
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
         self._sizes: dict[int, int] = {}
-        self._priced: set[tuple[str, int]] = set()
-        self._best: tuple[tuple[float, float], dict[str, Tensor]] | None = None
+        self._priced: dict[tuple[str, int], int] = {}
+        self._best: _Best | None = None
         self._done, self._steps, self._began = 0, 0, 0.0
 
     def fit(self, round_: Round) -> None:
-        """Learn one round from the first weights. Raises Diverged."""
+        """Learn one round from the first weights. Raises Diverged, and Skip when there is nothing to select on."""
+        if self.recipe.selection == "best_val" and round_.validation is None:
+            raise Skip("the task holds out no examples to select on; use selection: last")
         self._rewind()
         self.shown += [(s.split, len(s)) for s in (round_.train, round_.validation) if s is not None]
         with self._dropout_drawn(), self.clock.phase("train"):
@@ -121,6 +133,12 @@ class Learner:
         parts = (feed.batch(position, torch.zeros_like(position)) for position in positions)
         return torch.cat([infer(self.network, x, feed.cut, stop, self.recipe.precision) for x in parts])
 
+    def _features(self, feed: Feed, count: int) -> Tensor:
+        """Return the features of the plain view of all training examples, float [n, dim]."""
+        if feed.cut < self.depth:
+            self.work.append(Work(count, feed.cut, None))
+        return self._outputs(feed, count, self.depth)
+
     def _learn(self, phase: Phase, round_: Round, epochs: int) -> None:
         """Run one phase."""
         network, recipe, cut = self.network, self.recipe, first_stage(self.network, phase)
@@ -129,11 +147,11 @@ class Learner:
         feed = self._feed(round_.train, min(cut, self.touched), self.views, "features", plain)
         labels = torch.from_numpy(round_.train.labels).to(self.device)
         if phase.solve is not None:
-            network.replace_head(phase.solve(self._outputs(feed, len(labels), cut), labels, len(round_.classes)))
+            network.replace_head(phase.solve(self._features(feed, len(labels)), labels, len(round_.classes)))
             return
         self.touched = min(self.touched, cut)
         if phase.standardize and cut == self.depth:
-            network.replace_head(Standardized(self._outputs(feed, len(labels), cut), network.head))
+            network.replace_head(Standardized(self._features(feed, len(labels)), network.head))
         parents = {role: self._parent_logits(role, round_.train) for role in self.parents}
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
         lesson = Lesson(feed, labels, parents, self.views.count, learning, start)
@@ -188,18 +206,19 @@ class Learner:
     def _select(self, validation: Exam, epoch: int) -> None:
         """Keep the weights and buffers when they are the best on validation so far: accuracy, then loss."""
         loss, accuracy = self._quality(validation)
-        if self._best is None or (accuracy, -loss) > self._best[0]:
-            self._best = (accuracy, -loss), self._state()
+        if self._best is None or (accuracy, -loss) > self._best.score:
+            self._best = _Best((accuracy, -loss), self.network.head, self._state())
             self.selected_epoch = epoch
 
     def _settle(self) -> None:
         """End a phase with a plain head, and at the best epoch so far, buffers included, when there was a selection."""
         if self._best is not None:
-            self.network.load(self._best[1])
+            self.network.replace_head(self._best.head)
+            self.network.load(self._best.state)
         if isinstance(self.network.head, Standardized):
             self.network.replace_head(self.network.head.folded())
         if self._best is not None:
-            self._best = self._best[0], self._state()
+            self._best = _Best(self._best.score, self.network.head, self._state())
 
     def _state(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.network.model.state_dict().items()}
@@ -260,12 +279,13 @@ class Learner:
         return self._rows(forward, selection, self.views, "features", self.views.count)
 
     def _rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> Tensor:
-        """Return a pass's rows on the first `shown` views, and note what was used for training, once a round."""
+        """Return a pass's rows on the first `shown` views; note those used for training, each once a round."""
         key = key_of(views.augment, views.data_seed)
         used = self.cache.rows(forward, selection.split, key).id, id(selection)
-        if phase == "features" and used not in self._priced:
-            self._priced.add(used)
-            self.used.append((forward, selection.split, len(selection), shown))
+        more = shown - self._priced.get(used, 0)
+        if phase == "features" and more > 0:
+            self._priced[used] = shown
+            self.used.append((forward, selection.split, len(selection), more))
         return self.cache.get(forward, selection, views, key, phase, shown)
 
 
