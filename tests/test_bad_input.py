@@ -396,7 +396,7 @@ def test_a_checkpoint_of_another_model_is_found_before_anything_runs(tmp_path: P
 
     save_file({"conv.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     write(tmp_path, matrix(backbone=["toy_cnn", {"name": "toy_cnn", "weights": "other.safetensors"}]))
-    ended = bench(tmp_path, "run", "toy.yaml", "--json")
+    ended = bench(tmp_path, "run", "toy.yaml", "--json", extra={"TMPDIR": str(tmp_path.parent)})
     assert (ended.returncode, ended.stdout) == (2, "")
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("error: toy.yaml:4:30: other.safetensors: does not fit toy_cnn")
@@ -443,7 +443,7 @@ def test_data_that_cannot_be_had_are_found_before_anything_runs(tmp_path: Path) 
     (plugins / "far_away.py").write_text(OUT_OF_REACH)
     work = tmp_path / "work"
     write(work, matrix(dataset=["toy", "far"]))
-    ended = bench(work, "run", "toy.yaml", "--json", extra={"PYTHONPATH": str(plugins)})
+    ended = bench(work, "run", "toy.yaml", "--json", extra={"PYTHONPATH": str(plugins), "TMPDIR": str(tmp_path)})
     assert (ended.returncode, ended.stdout) == (2, "")
     said = "error: toy.yaml:3:18: far: no source can be reached; connect to the network"
     assert ended.stderr.splitlines()[-1] == said

@@ -310,6 +310,7 @@ def test_another_task_has_its_own_metrics_and_no_empty_headings(tmp_path):
         replace(
             record(cell({"name": "prototypes"}, n, task={"name": "few_shot", "version": 1}), 0.8),
             metrics={"accuracy": 0.8, "accuracy_ci95": 0.01},
+            details={"rounds": 600},
             curve=(),
             latency=(),
             seconds=Seconds(),
@@ -319,7 +320,9 @@ def test_another_task_has_its_own_metrics_and_no_empty_headings(tmp_path):
     made = study(few, suite={"suite": "few", "task": "few_shot"})
     headings = [b.text for b in page(made).blocks if b.kind == "heading"]
     assert "Learning curves" not in headings
-    assert table_of(made, "quality").head == ("strategy", "n", "accuracy ci95")
+    assert "Quality" not in headings
+    assert "the 95 % interval of the mean over rounds is ± 0.010." in table_of(made, "results").caption
+    assert "A cell is 600 rounds" in table_of(made, "cost").caption
     assert [f.name for f in page(made).figures()] == ["by-size"]
     assert write(made, tmp_path).exists()
 

@@ -208,7 +208,8 @@ class _Session:
         self._keep_predictions(learner, kept, logits)
         if self.job.weights:
             self._keep_weights(learner.network, Path(self.job.weights))
-        details: dict[str, Any] = {"stages": [stage.name for stage in learner.network.stages]}
+        stages = [stage.name for stage in learner.network.stages]
+        details: dict[str, Any] = {"stages": stages, "rounds": len(kept)}
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
         record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)

@@ -9,6 +9,7 @@ from bench.report import advice, evidence, export, figures, html, markdown, reci
 from bench.report.board import boards
 from bench.report.page import Block, Figure, Heading, Page, Table
 from bench.report.study import Section, Study, sections
+from bench.report.units import listing
 
 __all__ = ["Study", "page", "write"]
 
@@ -78,7 +79,7 @@ def _section(section: Section, primary: str, drawn: dict[str, Figure], level: in
             tables.COST,
             "cost",
             "What a trained model costs: medians over seeds. Standalone is "
-            "what a user pays who runs only this cell; marginal is what this run spent.",
+            f"what a user pays who runs only this cell; marginal is what this run spent.{_rounds(section)}",
         ),
         tables.costs(
             section,
@@ -94,6 +95,13 @@ def _section(section: Section, primary: str, drawn: dict[str, Figure], level: in
     blocks += _titled("Quality", [tables.quality(section, primary)], level)
     trained = recipes.recipe(section)
     return [*blocks, Heading("Recipe", level), *trained] if trained else blocks
+
+
+def _rounds(section: Section) -> str:
+    """Say that the costs are those of many rounds, where a task has them."""
+    counts = {int(r.details["rounds"]) for line in section.rows for r in line.records if "rounds" in r.details}
+    many = sorted(count for count in counts if count > 1)
+    return f" A cell is {listing([str(n) for n in many])} rounds: seconds and FLOPs are of all of them." if many else ""
 
 
 def _titled(title: str, found: Sequence[Table | None], level: int) -> list[Block]:

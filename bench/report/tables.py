@@ -76,14 +76,26 @@ def results(section: Section, standing: Sequence[Board], primary: str) -> Table:
         caption += "; ≈ marks what is not shown to differ from it"
     if section.parents:
         caption += ". Parents such as teachers are not ranked"
+    caption += _interval(section, primary)
     head = ("strategy", *(f"n = {n}" for n in section.sizes))
     return Table("results", head, tuple(rows), 1, f"{caption}.", tuple(notes.texts))
+
+
+def _interval(section: Section, primary: str) -> str:
+    """Say how sure the primary metric of one cell is, where the task gives an interval over its rounds."""
+    halves = [h for line in section.rows for n in section.sizes for h in line.values(n, f"metrics.{primary}_ci95")]
+    if not halves:
+        return ""
+    low, high = f"{min(halves):.3f}", f"{max(halves):.3f}"
+    span = f"± {low}" if low == high else f"± {low} to ± {high}"
+    return f". Within one seed, the 95 % interval of the mean over rounds is {span}"
 
 
 def quality(section: Section, primary: str) -> Table | None:
     """Return every other metric, strategy x size, mean ± deviation; None when there is no other."""
     records = [r for line in section.rows for r in line.records]
     names = list(dict.fromkeys(name for r in records for name in r.metrics if name != primary))
+    names = [name for name in names if name != f"{primary}_ci95"]
     if not names:
         return None
     notes = Notes()

@@ -78,5 +78,6 @@ def sentence(text: str) -> str:
 
 
 def signed(x: float, digits: int = 3) -> str:
-    """Format a number that may be negative, with a true minus sign."""
-    return f"{x:.{digits}f}".replace("-", "−")
+    """Format a number that may be negative, with a true minus sign; one that rounds to 0 keeps a digit of its own."""
+    text = f"{x:.{digits}f}" if x == 0 or abs(x) >= 0.5 * 10**-digits else significant(x, 1)
+    return text.replace("-", "−")

@@ -129,7 +129,7 @@ class Learner:
 
     def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
         """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
-        positions = torch.arange(count).split(FORWARD_BATCH)
+        positions = torch.arange(count).split(FORWARD_BATCH[self.device.type])
         parts = (feed.batch(position, torch.zeros_like(position)) for position in positions)
         return torch.cat([infer(self.network, x, feed.cut, stop, self.recipe.precision) for x in parts])
 
