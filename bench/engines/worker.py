@@ -51,6 +51,9 @@ from bench.training.views import Views, key_of
 # Kinds of artifact that seconds are told apart by.
 PIXELS, PARENT = "pixels", "weights"
 
+# mallopt(3): which allocations are mapped on their own, and how much freed memory is kept.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
 _warm: set[str] = set()
 
 
@@ -81,6 +84,7 @@ def prepare(device: str) -> None:
     """
     import sklearn.metrics  # noqa: F401
 
+    _keep_freed_memory()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores())
     layer = torch.nn.Linear(1, 1, device=device)
@@ -138,6 +142,17 @@ def finite(record: dict[str, Any]) -> dict[str, Any]:
         return value
 
     return {**walk(record, ""), "reasons": reasons}
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what a step frees for the next one, not give it back to the system at once.
+
+    On 2 CPU cores the page faults took a quarter of an evaluation: 900 pictures a second instead of 1,200.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _clean_up(device: torch.device) -> bool:
