@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 import torch
 from ruamel.yaml import YAML
 
 from bench.backbones import _stages, find
 
-PAGE = Path(__file__).parent.parent / "docs" / "adding-a-backbone.md"
-
 
 @pytest.fixture(scope="module")
 def blocks() -> dict[str, list[str]]:
-    """Return the code blocks of the page by language."""
-    found: dict[str, list[str]] = {}
-    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S):
-        found.setdefault(language, []).append(code)
-    return found
+    return pages.blocks("adding-a-backbone.md")
 
 
 def test_every_way_to_name_a_backbone_names_one(blocks):

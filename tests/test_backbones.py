@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
 
@@ -92,15 +91,6 @@ STAGES = {
 EVERY = (*SIZES, *SMALL)
 every_model = pytest.mark.parametrize("model", EVERY)
 every_library_model = pytest.mark.parametrize("model", [m for m in EVERY if not m.startswith("toy")])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small gain nothing from more, and lose much when another process has the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(model: str, seed: int = 0) -> Network:

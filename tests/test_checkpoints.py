@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,15 +31,6 @@ from bench.errors import WeightsError
 
 CLASSES = 7
 State = dict[str, torch.Tensor]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small gain nothing from more, and lose much when another process has the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(name: str, weights: str = "pretrained", source: str = "timm", pretrained: bool = True) -> Network:

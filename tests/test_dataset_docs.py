@@ -12,22 +12,19 @@ import tomllib
 from pathlib import Path
 
 import layouts
+import pages
 import pytest
 
 import suites
 from bench.datasets import datasets
 from bench.datasets.image_folder import ImageFolder
 
-PAGE = Path(__file__).parent.parent / "docs" / "adding-a-dataset.md"
+PAGE = pages.DOCS / "adding-a-dataset.md"
 
 
 @pytest.fixture(scope="module")
 def blocks() -> dict[str, list[str]]:
-    """Return the code blocks of the page by language."""
-    found: dict[str, list[str]] = {}
-    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S):
-        found.setdefault(language, []).append(code)
-    return found
+    return pages.blocks("adding-a-dataset.md")
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -15,21 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pages
 import pytest
 from learners import learner, problem_of, round_of
 
 from bench.strategies import Phase, Strategy, strategies
 from bench.tasks import Task, tasks
 
-DOCS = Path(__file__).parent.parent / "docs"
-
 
 def blocks(page: str) -> dict[str, str]:
     """Return the code block of each language of a page."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.findall(r"^```(\w+)\n(.*?)^```", text, re.M | re.S)
-    assert len(found) == len(dict(found)) == 3
-    return dict(found)
+    found = pages.blocks(page)
+    assert [len(codes) for codes in found.values()] == [1, 1, 1]
+    return {language: code for language, (code,) in found.items()}
 
 
 def installed(folder: Path, page: str, kind: str) -> None:
@@ -127,8 +125,8 @@ def test_the_example_task_draws_a_tail_and_nests_sizes(example):
 
 def test_the_pages_name_every_member_of_their_contracts():
     for page, contract in (("adding-a-strategy.md", Strategy), ("adding-a-task.md", Task)):
-        told = set(re.findall(r"^\| `(\w+)", (DOCS / page).read_text(encoding="utf-8"), re.M))
+        told = set(re.findall(r"^\| `(\w+)", (pages.DOCS / page).read_text(encoding="utf-8"), re.M))
         own = {n for n in {*vars(contract), *contract.__annotations__} if not n.startswith("_")}
         assert told == own - {"name", "version"}
-    page = (DOCS / "adding-a-strategy.md").read_text(encoding="utf-8")
+    page = (pages.DOCS / "adding-a-strategy.md").read_text(encoding="utf-8")
     assert all(f"`{field.name}`" in page for field in fields(Phase))
