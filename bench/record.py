@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from bench.cell import Cell
+from bench.registry import adapter
 
 SCHEMA = 1
 Status = Literal["ok", "failed", "oom", "timeout", "diverged", "skipped", "interrupted"]
@@ -142,12 +142,8 @@ def loads(text: str) -> Record:
     if schema != SCHEMA:
         raise ValueError(f"schema {schema!r}, this version reads {SCHEMA}")
     try:
-        return _adapter().validate_json(text, strict=True)
+        record: Record = adapter(Record).validate_json(text, strict=True)
+        return record
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
-
-
-@cache
-def _adapter() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from bench.errors import WeightsError
+from bench.files import sha256_of
 
 # timm's name of a model -> the distribution that ships its weights. Their tensors come in timm's order and shapes,
 # under other names; the file's name ends in the first 8 hex digits of its sha256.
@@ -56,5 +56,4 @@ def sha256(path: Path) -> str:
 
 @cache
 def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.datasets._cache import cache_dir, keep_json, read_json
 from bench.errors import DataError
+from bench.machine import cores
 
 log = logging.getLogger("bench")
 
@@ -63,7 +64,7 @@ def examined(kind: str, folder: Path, names: Iterable[str], look: Callable[[Path
     if len(fresh) >= WORTH_SAYING:
         log.info("reading %d files in %s; this is done once", len(fresh), folder)
     try:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for start in range(0, len(fresh), CHUNK):
                 chunk = fresh[start : start + CHUNK]
                 findings = list(pool.map(look, [folder / name for name in chunk]))
@@ -72,12 +73,6 @@ def examined(kind: str, folder: Path, names: Iterable[str], look: Callable[[Path
         if fresh or len(known) != len(found):
             keep_json(kept, found)
     return {name: found[name][1] for name in stamps}
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file in hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stamp(path: Path) -> list[int] | None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.cell import canonical
 from bench.datasets import Examples, Facts, datasets
-from bench.datasets._ledger import examined, files_below, sha256_of
+from bench.datasets._ledger import examined, files_below
 from bench.datasets._pictures import check_resolution, decode, examine, in_colour, problem
 from bench.datasets._split import stratified
 from bench.errors import DataError, OptionError
+from bench.files import sha256_of
 from bench.registry import runtime_option
 
 if TYPE_CHECKING:

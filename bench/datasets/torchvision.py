@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.cell import canonical
 from bench.datasets import Examples, Facts, datasets
 from bench.datasets._cache import cache_dir, keep_json, read_json
-from bench.datasets._ledger import examined, files_below, sha256_of
+from bench.datasets._ledger import examined, files_below
 from bench.datasets._pictures import check_resolution, in_colour, pixels, problem
 from bench.datasets._published import PUBLISHED, Published
 from bench.datasets._sources import ANSWER_SECONDS
 from bench.datasets._split import stratified
 from bench.errors import DataError
+from bench.files import sha256_of
 from bench.registry import runtime_option
 
 if TYPE_CHECKING:

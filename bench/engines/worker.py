@@ -30,11 +30,12 @@ from bench.cell import Cell
 from bench.datasets import datasets
 from bench.errors import BenchError, DataError, Skip
 from bench.files import replacing
+from bench.machine import cores
 from bench.measure.architecture import architecture_of
 from bench.measure.clock import Clock
 from bench.measure.contention import Contention
 from bench.measure.cost import cost_of, sizes_of
-from bench.measure.environment import cores, environment
+from bench.measure.environment import environment
 from bench.measure.flops import Uncountable
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.recipe import Recipe

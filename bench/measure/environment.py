@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bench.cell import canonical
+from bench.machine import cores
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "numpy", "scikit-learn", "fvcore", "transfer-bench")
 MACHINE = ("cpu", "gpu", "driver", "torch", "cuda", "threads", "python")
@@ -36,13 +37,6 @@ def environment(device_type: str) -> dict[str, Any]:
     }
     made_of = [found[k] for k in MACHINE]
     return {"fingerprint": hashlib.sha256(canonical(made_of)).hexdigest()[:12], **found}
-
-
-def cores() -> int:
-    """Return how many cores this process may use, by its affinity and by its container's quota."""
-    from joblib import cpu_count
-
-    return int(cpu_count())
 
 
 def cpu_name() -> str:

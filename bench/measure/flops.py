@@ -82,7 +82,7 @@ def macs_by_fvcore(model: nn.Module, shape: tuple[int, ...]) -> int | None:
             counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             counted.tracer_warnings("none").set_op_handle(f"aten::{_ATTENTION}", _attention_macs)
             by_operator = counted.by_operator()
-    except (RuntimeError, TypeError, NotImplementedError):
+    except (RuntimeError, TypeError):
         return None
     return int(sum(by_operator[name] for name in _FVCORE_PRODUCTS if name in by_operator))
 

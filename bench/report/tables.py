@@ -94,8 +94,8 @@ def _interval(section: Section, primary: str) -> str:
 def quality(section: Section, primary: str) -> Table | None:
     """Return every other metric, strategy x size, mean ± deviation; None when there is no other."""
     records = [r for line in section.rows for r in line.records]
-    names = list(dict.fromkeys(name for r in records for name in r.metrics if name != primary))
-    names = [name for name in names if name != f"{primary}_ci95"]
+    shown = (primary, f"{primary}_ci95")
+    names = list(dict.fromkeys(name for r in records for name in r.metrics if name not in shown))
     if not names:
         return None
     notes = Notes()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.datasets import Dataset, Examples
+from bench.machine import cores
 from bench.measure.clock import Clock
-from bench.measure.environment import cores
 from bench.training.rows import Rows
 
 if TYPE_CHECKING:
