@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.planner import Entry, Plan
 from bench.record import Record
-from bench.schedule import Status, estimate, total
+from bench.schedule import Rates, Status, total
 from bench.store import Store
 from bench.terminal import duration
 
@@ -34,8 +34,8 @@ class Row:
 
 def rows(plan: Plan, now: Status) -> list[Row]:
     """Return a row for each cell, in the plan's order."""
-    missing = [e.cell for e in now.missing]
-    expected = dict(zip((c.id for c in missing), estimate(missing, now.records.values()), strict=True))
+    rates = Rates(now.records.values())
+    expected = {e.cell.id: rates.seconds(e.cell) for e in now.missing}
     titles = plan.titles
     found = []
     for entry in plan.entries:

@@ -86,11 +86,12 @@ def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: boo
     """
     now = status(plan, store, force)
     records = dict(now.records)
+    rates = Rates(records.values())
     keep = {parent for e in plan.runnable for parent in e.cell.parents.values()}
     for number, entry in enumerate(now.missing, start=1):
         cell = entry.cell
         rest = [e.cell for e in now.missing[number - 1 :]]
-        listener.started(cell, number, len(now.missing), total(estimate(rest, records.values())))
+        listener.started(cell, number, len(now.missing), total(map(rates.seconds, rest)))
         attempt = _Attempt(plan, store, listener, cell, records)
         try:
             record = attempt.run(engine, cell.id in keep)
@@ -100,6 +101,7 @@ def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: boo
             raise
         store.write(record)
         records[cell.id] = record
+        rates.add(record)
         listener.ended(record)
     return records
 
@@ -178,22 +180,36 @@ def work(cell: Cell) -> float:
     return float(cell.size * cell.recipe["epochs"] + cell.size)
 
 
-def estimate(cells: Iterable[Cell], records: Iterable[Record]) -> list[float | None]:
-    """Return the expected seconds of each cell: seconds per example seen of the most alike records, None without any.
+class Rates:
+    """Seconds per example seen, from records: what a cell can be expected to take.
 
-    Most alike is the same strategy on the same backbone and data, then the same strategy, then any.
+    Most alike is the same strategy on the same backbone, data and size, then without the size, then the same strategy,
+    then any.
     """
-    rates: dict[tuple[str, ...], list[float]] = {}
-    for record in records:
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._found: dict[tuple[str, ...], list[float]] = {}
+        self._medians: dict[tuple[str, ...], float] = {}
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Learn from one more record, if it ended ok."""
         spent = [record.seconds.marginal, record.seconds.evaluate, record.seconds.measure]
         if record.status == "ok" and record.seconds.marginal is not None:
+            rate = sum(s or 0.0 for s in spent) / work(record.cell)
             for key in _alike(record.cell):
-                rates.setdefault(key, []).append(sum(s or 0.0 for s in spent) / work(record.cell))
-    found: list[float | None] = []
-    for cell in cells:
-        rate = next((median(rates[key]) for key in _alike(cell) if key in rates), None)
-        found.append(None if rate is None else rate * work(cell))
-    return found
+                self._found.setdefault(key, []).append(rate)
+                self._medians.pop(key, None)
+
+    def seconds(self, cell: Cell) -> float | None:
+        """Return the expected seconds of a cell, by the median of the most alike records; None without any."""
+        key = next((key for key in _alike(cell) if key in self._found), None)
+        if key is None:
+            return None
+        if key not in self._medians:
+            self._medians[key] = median(self._found[key])
+        return self._medians[key] * work(cell)
 
 
 def _alike(cell: Cell) -> list[tuple[str, ...]]:

@@ -299,11 +299,11 @@ def test_a_skipped_teacher_is_not_run_again_for_its_weights(store, planned):
 
 def test_estimates_come_from_the_records_most_alike_and_grow_with_the_work():
     slow, fast = made("full_finetune"), made("feature_extract")
-    known = schedule.estimate([slow.cell, fast.cell], [slow, fast])
+    known = [schedule.Rates([slow, fast]).seconds(cell) for cell in (slow.cell, fast.cell)]
     spent = [sum(filter(None, (r.seconds.marginal, r.seconds.evaluate, r.seconds.measure))) for r in (slow, fast)]
     assert known == pytest.approx(spent)
-    (larger,) = schedule.estimate([cell("full_finetune", size=1000)], [slow, fast])
+    larger = schedule.Rates([slow, fast]).seconds(cell("full_finetune", size=1000))
     assert larger == pytest.approx(10 * spent[0])
-    assert schedule.estimate([slow.cell], []) == [None]
+    assert schedule.Rates([]).seconds(slow.cell) is None
     assert schedule.total([1.0, None]) is None
     assert schedule.total([1.0, 2.0]) == 3.0

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.errors import EngineError
+from bench.schedule import Watch
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture
@@ -36,9 +37,6 @@ POLL_SECONDS = 0.2
 GONE_POLLS = 10
 OUTPUT_LINES = 20
 STALE_SECONDS = 24 * 3600
-
-Message = dict[str, Any]
-Watch = Callable[[Message], None]
 
 
 class LocalEngine:
@@ -238,7 +236,7 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _messages(lines: TextIO) -> Iterator[Message]:
+def _messages(lines: TextIO) -> Iterator[dict[str, Any]]:
     """Yield the messages written since the last look; half a line waits for its end."""
     while True:
         place = lines.tell()
