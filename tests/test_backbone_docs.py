@@ -9,6 +9,7 @@ import sys
 import tomllib
 from typing import Any
 
+import packages
 import pages
 import pytest
 import torch
@@ -30,13 +31,8 @@ def test_every_way_to_name_a_backbone_names_one(blocks):
 
 
 def test_the_example_on_the_page_is_a_source_that_runs(blocks, tmp_path):
-    (tmp_path / "ours.py").write_text(blocks["python"][0])
     entries = tomllib.loads(blocks["toml"][0])["project"]["entry-points"]["bench.backbones"]
-    info = tmp_path / "our_models-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-models\nVersion: 1.0\n")
-    lines = "".join(f"{name} = {place}\n" for name, place in entries.items())
-    (info / "entry_points.txt").write_text(f"[bench.backbones]\n{lines}")
+    packages.install(tmp_path, "our-models", "backbones", entries, {"ours": blocks["python"][0]})
     (tmp_path / "try.yaml").write_text(blocks["yaml"][1])
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import packages
 import pytest
 from runs import bench
 
@@ -436,14 +437,12 @@ class Far:
 
 
 def test_data_that_cannot_be_had_are_found_before_anything_runs(tmp_path: Path) -> None:
-    plugins = tmp_path / "plugins"
-    (plugins / "far-1.dist-info").mkdir(parents=True)
-    (plugins / "far-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: far\nVersion: 1\n")
-    (plugins / "far-1.dist-info" / "entry_points.txt").write_text("[bench.datasets]\nfar = far_away:Far\n")
-    (plugins / "far_away.py").write_text(OUT_OF_REACH)
+    extra = packages.install(
+        tmp_path / "plugins", "far", "datasets", {"far": "far_away:Far"}, {"far_away": OUT_OF_REACH}
+    )
     work = tmp_path / "work"
     write(work, matrix(dataset=["toy", "far"]))
-    ended = bench(work, "run", "toy.yaml", "--json", extra={"PYTHONPATH": str(plugins), "TMPDIR": str(tmp_path)})
+    ended = bench(work, "run", "toy.yaml", "--json", extra={**extra, "TMPDIR": str(tmp_path)})
     assert (ended.returncode, ended.stdout) == (2, "")
     said = "error: toy.yaml:3:18: far: no source can be reached; connect to the network"
     assert ended.stderr.splitlines()[-1] == said

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import packages
 import pytest
 import runs
 
@@ -61,12 +62,8 @@ class Trouble(Strategy):
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process in which the plugin is installed."""
     folder = tmp_path_factory.mktemp("plugin")
-    (folder / "toy_trouble.py").write_text(PLUGIN, encoding="utf-8")
-    info = folder / "toy_trouble-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-trouble\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[bench.strategies]\ntrouble = toy_trouble:Trouble\n", encoding="utf-8")
-    return {"PYTHONPATH": str(folder)}
+    entries = {"trouble": "toy_trouble:Trouble"}
+    return packages.install(folder, "toy-trouble", "strategies", entries, {"toy_trouble": PLUGIN})
 
 
 def trouble(how: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import layouts
+import packages
 import pages
 import pytest
 
@@ -39,13 +40,8 @@ def records(folder: Path) -> list[dict[str, object]]:
 
 def test_the_example_on_the_page_is_a_plugin_that_runs(blocks: dict[str, list[str]], tmp_path: Path) -> None:
     plugin, maker = blocks["python"]
-    (tmp_path / "npz_file.py").write_text(plugin)
     entries = tomllib.loads(blocks["toml"][0])["project"]["entry-points"]["bench.datasets"]
-    info = tmp_path / "my_data-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-data\nVersion: 1.0\n")
-    lines = "".join(f"{name} = {place}\n" for name, place in entries.items())
-    (info / "entry_points.txt").write_text(f"[bench.datasets]\n{lines}")
+    packages.install(tmp_path, "my-data", "datasets", entries, {"npz_file": plugin})
     (tmp_path / "try.yaml").write_text(blocks["yaml"][0])
 
     missing = run(tmp_path, "-m", "bench", "plan", "try.yaml")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import packages
 import pages
 import pytest
 from learners import learner, problem_of, round_of
@@ -34,12 +35,8 @@ def installed(folder: Path, page: str, kind: str) -> None:
     """Put a page's example and suite into a folder, as if the example were an installed package."""
     code = blocks(page)
     entries = tomllib.loads(code["toml"])["project"]["entry-points"][f"bench.{kind}"]
-    ((name, place),) = entries.items()
-    (folder / f"{place.partition(':')[0]}.py").write_text(code["python"])
-    info = folder / "ours-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[bench.{kind}]\n{name} = {place}\n")
+    (place,) = entries.values()
+    packages.install(folder, "ours", kind, entries, {place.partition(":")[0]: code["python"]})
     (folder / "try.yaml").write_text(code["yaml"])
 
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+import packages
 import pytest
 from runs import bench
 
@@ -41,12 +42,7 @@ class Mirrored(Strategy):
 
 def package(folder: Path, name: str, module: str, group: str = "bench.strategies") -> Mapping[str, str]:
     """Install a package with one plugin into a folder; return the environment that finds it."""
-    metadata = folder / f"{name}-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}:Mirrored\n")
-    (folder / f"{name}.py").write_text(module)
-    return {"PYTHONPATH": str(folder)}
+    return packages.install(folder, name, group.removeprefix("bench."), {name: f"{name}:Mirrored"}, {name: module})
 
 
 def test_a_third_party_strategy_joins_by_its_entry_point(tmp_path: Path) -> None:

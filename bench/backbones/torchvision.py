@@ -7,19 +7,16 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.backbones import BackboneFacts, _hub, backbones
-from bench.backbones._packages import local, sha256
+from bench.backbones._packages import local, model_sources, registered, sha256
 from bench.errors import WeightsError
 
 if TYPE_CHECKING:
     from bench.backbones._checkpoint import State
     from bench.backbones._network import Inputs, Network
-
-_MODEL = re.compile(r"^@register_model\b.*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
 
 # What else a model is made with, so that it has one output, and sees pictures as its weights were trained on them.
 _OPTIONS: dict[str, dict[str, bool]] = {
@@ -90,12 +87,7 @@ class Torchvision:
 
 @cache
 def _known() -> frozenset[str]:
-    spec = find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return frozenset()
-    # Detection, segmentation, video and the like are in folders below this one.
-    files = (Path(spec.origin).parent / "models").glob("*.py")
-    return frozenset(name for file in files for name in _MODEL.findall(file.read_text(encoding="utf-8")))
+    return frozenset(name for source in model_sources("torchvision") for name in registered(source))
 
 
 def _create(name: str, resolution: int, **options: Any) -> Any:
