@@ -209,7 +209,7 @@ def health() -> dict[str, str]:
 
     found = environment("cuda" if torch.cuda.is_available() else "cpu")
     lines = {k: str(found[k]) for k in ("cpu", "cores", "gpu", "python", "torch")}
-    lines |= {f"{k} {name}": str(v) for k in ("packages",) for name, v in found[k].items()}
+    lines |= {f"packages {name}": str(v) for name, v in found["packages"].items()}
     for name in ("tf_efficientnet_lite0", "tf_efficientnet_lite2"):
         backbone = find({"name": name})
         here = backbone.weights_here(_kept(backbone) or _facts(backbone))

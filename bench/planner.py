@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bench.document import parse
@@ -27,17 +28,17 @@ class Plan:
     primary: str
     entries: tuple[Entry, ...]
 
-    @property
+    @cached_property
     def runnable(self) -> tuple[Entry, ...]:
         """The entries that are not skipped."""
         return tuple(e for e in self.entries if e.skip is None)
 
-    @property
+    @cached_property
     def titles(self) -> dict[str, str]:
         """What each cell is called here, by id."""
         return titles([e.cell for e in self.entries], self.parents)
 
-    @property
+    @cached_property
     def parents(self) -> frozenset[str]:
         """Ids of the cells that are in the plan only as another cell's parent."""
         return frozenset(e.cell.id for e in self.entries if e.role)
