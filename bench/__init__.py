@@ -49,12 +49,12 @@ def run(planned: Plan, results: str | Path = "results", device: str = "auto", fo
 
     store = Store(results, planned.suite.suite)
     store.check(writing=True)
-    before = schedule.status(planned, store, force)
-    if not before.missing:
-        return before.records
-    silent = Silent()
-    with session(planned, store, before.missing, resolve_device(device), silent) as engine:
-        return schedule.run(planned, store, engine, silent, force)
+    missing = schedule.status(planned, store, force).missing
+    if missing:
+        silent = Silent()
+        with session(planned, store, missing, resolve_device(device), silent) as engine:
+            schedule.run(planned, store, engine, silent, force)
+    return store.read_all(e.cell.id for e in planned.runnable)
 
 
 def records(suite: str, results: str | Path = "results") -> pd.DataFrame:

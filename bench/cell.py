@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -43,7 +43,7 @@ class Cell:
 
     def identity(self) -> dict[str, Any]:
         """Return what the id is made of, as plain JSON."""
-        return {k: v for k, v in asdict(self).items() if k != "runtime"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "runtime"}
 
     def to_json(self) -> dict[str, Any]:
         """Return the cell as plain JSON, read back by `from_json`."""

@@ -87,8 +87,9 @@ def run(
                 schedule.run(plan, store, ready, told, force)
         except KeyboardInterrupt:
             interrupted = True
-    records = overview.records(plan, store)
-    ran = overview.newly_run(before, records)
+    after = schedule.status(plan, store)
+    ran = overview.newly_run(before, after)
+    records = overview.records(plan, store) if as_json or (report and not interrupted) else []
     page = None
     if report and not interrupted:
         with busy("writing the report", stream):
@@ -96,12 +97,12 @@ def run(
     if as_json:
         _print_json({"ran": ran, "records": [r.to_json() for r in records]})
     else:
-        print("\n".join([*overview.ended(ran, records, plan.titles), *([f"report: {page}"] if page else [])]))
+        print("\n".join([*overview.ended(ran, plan, after), *([f"report: {page}"] if page else [])]))
     if interrupted:
         again = "the same command goes on from here" if not force else "the command without --force goes on from here"
         _note(f"interrupted: {overview.cells(len(before.missing) - ran)} still to run; {again}")
         raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(NOT_ALL_OK if any(r.status not in ("ok", "skipped") for r in records) else 0)
+    raise typer.Exit(NOT_ALL_OK if overview.not_ok(after) else 0)
 
 
 @app.command()

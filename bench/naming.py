@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from bench.cell import Cell, canonical
 
 HIDDEN = frozenset({"version"})
+PARTS = ("task", "dataset", "backbone", "strategy")
+T = TypeVar("T")
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -51,7 +54,7 @@ def titles(cells: Sequence[Cell], parents: Collection[str] = ()) -> dict[str, st
     own = [cell.id not in parents for cell in cells]
     columns = [
         _part(cells, lambda cell: cell.strategy),
-        _telling(own, _part(cells, lambda cell: {k: v for k, v in cell.backbone.items() if k in ("name", "source")})),
+        _telling(own, _part(cells, lambda cell: cell.backbone, ("name", "source"))),
         _telling(own, _part(cells, lambda cell: cell.dataset)),
         [f"n={cell.size}" for cell in cells],
         _recipes(cells),
@@ -79,10 +82,29 @@ def _apart(group: Sequence[Cell]) -> list[str]:
     return names
 
 
-def _part(cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]]) -> list[str]:
-    unique = {canonical(part(cell)): part(cell) for cell in cells}
+def _part(
+    cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]], keys: Sequence[str] | None = None
+) -> list[str]:
+    """Name one part of each cell, by all of it or by some keys."""
+    parts = [part(cell) for cell in cells]
+    forms = once(parts, lambda whole: canonical({k: v for k, v in whole.items() if keys is None or k in keys}))
+    unique = {form: json.loads(form) for form in dict.fromkeys(forms)}
     named = dict(zip(unique, labels(list(unique.values())), strict=True))
-    return [named[canonical(part(cell))] for cell in cells]
+    return [named[form] for form in forms]
+
+
+def distinct(parts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return each object of several that cells share once, in order."""
+    return list({id(part): part for part in parts}.values())
+
+
+def once(parts: Sequence[Mapping[str, Any]], form: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """Return a form of each part. Cells share their parts, a data set or a recipe: each is gone through once."""
+    known: dict[int, T] = {}
+    for part in parts:
+        if id(part) not in known:
+            known[id(part)] = form(part)
+    return [known[id(part)] for part in parts]
 
 
 def _telling(own: Sequence[bool], texts: list[str]) -> list[str]:
@@ -93,14 +115,13 @@ def _telling(own: Sequence[bool], texts: list[str]) -> list[str]:
 
 def _recipes(cells: Sequence[Cell]) -> list[str]:
     """Name the fields of the recipe that differ between cells which are alike in all else."""
-    groups: dict[bytes, list[dict[str, Any]]] = {}
-    for cell in cells:
-        groups.setdefault(_but_recipe(cell), []).append(dict(flat(cell.recipe)))
-    fields = {
-        key for group in groups.values() for key in group[0] if len({repr(recipe.get(key)) for recipe in group}) > 1
-    }
-    return [", ".join(f"{k}={v}" for k, v in flat(cell.recipe) if k in fields) for cell in cells]
-
-
-def _but_recipe(cell: Cell) -> bytes:
-    return canonical([{k: v for k, v in cell.identity().items() if k not in ("recipe", "parents")}])
+    groups: dict[Hashable, dict[bytes, dict[str, Any]]] = {}
+    recipes = [cell.recipe for cell in cells]
+    leaves = once(recipes, lambda recipe: dict(flat(recipe)))
+    forms = once(recipes, canonical)
+    others = zip(*(once([getattr(cell, part) for cell in cells], canonical) for part in PARTS), strict=True)
+    for cell, other, form, leaf in zip(cells, others, forms, leaves, strict=True):
+        groups.setdefault((cell.size, cell.seed, *other), {})[form] = leaf
+    several = [list(group.values()) for group in groups.values() if len(group) > 1]
+    fields = {key for group in several for key in group[0] if len({repr(leaf.get(key)) for leaf in group}) > 1}
+    return once(recipes, lambda recipe: ", ".join(f"{k}={v}" for k, v in flat(recipe) if k in fields))

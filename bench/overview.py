@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.cell import Cell
+from bench.index import Brief
+from bench.machine import many_objects
 from bench.planner import Entry, Plan
 from bench.record import Record
 from bench.schedule import Rates, Status, total
@@ -34,7 +36,7 @@ class Row:
 
 def rows(plan: Plan, now: Status) -> list[Row]:
     """Return a row for each cell, in the plan's order."""
-    rates = Rates(now.records.values())
+    rates = Rates.of(plan, now)
     expected = {e.cell.id: rates.seconds(e.cell) for e in now.missing}
     titles = plan.titles
     found = []
@@ -74,11 +76,16 @@ def text(plan: Plan, found: list[Row]) -> str:
     for row in found:
         time = "" if row.estimate_seconds is None else duration(row.estimate_seconds)
         words = row.title + (f" ({row.entry.role})" if row.entry.role else "")
-        first, *rest = textwrap.wrap(words, WIDTH - MARGIN - TIME) or [""]
+        first, *rest = _wrapped(words, WIDTH - MARGIN - TIME)
         lines.append(f"{row.entry.cell.id:<14}{row.state:<9}{first:<{WIDTH - MARGIN - TIME}}{time:>{TIME}}".rstrip())
         notes = textwrap.wrap(row.note, WIDTH - MARGIN - 2) if row.note else []
         lines += [" " * MARGIN + part for part in (*rest, *("  " + note for note in notes))]
     return "\n".join([*lines, "", summary(found)])
+
+
+def _wrapped(words: str, width: int) -> list[str]:
+    """Return words on as many lines as they need: most need one, and wrapping costs more than all else of a row."""
+    return [words] if len(words) <= width and words.isprintable() else textwrap.wrap(words, width) or [""]
 
 
 def summary(found: list[Row]) -> str:
@@ -106,12 +113,23 @@ def _seconds(found: list[Row]) -> float | None:
 
 def records(plan: Plan, store: Store) -> list[Record]:
     """Return a record for every planned cell that was run or is skipped, in the plan's order."""
-    stored = store.read_all(e.cell.id for e in plan.runnable)
-    skipped = {
-        e.cell.id: Record(e.cell.id, plan.suite.suite, e.cell, "skipped", e.skip) for e in plan.entries if e.skip
+    cells = {e.cell.id: e.cell for e in plan.entries}
+    found = {e.cell.id: Record(e.cell.id, plan.suite.suite, e.cell, "skipped", e.skip) for e in plan.entries if e.skip}
+    last: Record | None = None
+    with many_objects():
+        for record in store.each(e.cell.id for e in plan.runnable):
+            last = found[record.cell_id] = _sharing(record, cells[record.cell_id], last)
+    return [found[e.cell.id] for e in plan.entries if e.cell.id in found]
+
+
+def _sharing(record: Record, cell: Cell, last: Record | None) -> Record:
+    """Return a record with the plan's cell, and with what the one before had too: half the memory of thousands."""
+    same = {
+        name: getattr(last, name)
+        for name in ("environment", "details")
+        if last is not None and getattr(last, name) == getattr(record, name)
     }
-    every = stored | skipped
-    return [every[e.cell.id] for e in plan.entries if e.cell.id in every]
+    return replace(record, cell=cell, **same)
 
 
 def beginning(now: Status) -> list[str]:
@@ -124,19 +142,25 @@ def beginning(now: Status) -> list[str]:
     return lines
 
 
-def newly_run(before: Status, records: Iterable[Record]) -> int:
+def newly_run(before: Status, after: Status) -> int:
     """Return how many records a run has added: those with another attempt than before, and not interrupted."""
     attempts = {i: r.attempt for i, r in before.records.items()}
     missing = {e.cell.id for e in before.missing}
-    ended = (r for r in records if r.cell_id in missing and r.status != "interrupted")
-    return sum(r.attempt != attempts.get(r.cell_id) for r in ended)
+    ended = {i: r for i, r in after.records.items() if i in missing and r.status != "interrupted"}
+    return sum(r.attempt != attempts.get(i) for i, r in ended.items())
 
 
-def ended(ran: int, records: Sequence[Record], titles: Mapping[str, str]) -> list[str]:
+def not_ok(now: Status) -> dict[str, Brief]:
+    """Return what is known of the records that did not end ok, by cell id; one that was skipped is ok."""
+    return {i: r for i, r in now.records.items() if r.status not in ("ok", "skipped")}
+
+
+def ended(ran: int, plan: Plan, now: Status) -> list[str]:
     """Say after a run how it went, and why cells did not end ok."""
-    counts = Counter(r.status for r in records)
+    statuses = [r.status for r in now.records.values()] + ["skipped" for e in plan.entries if e.skip]
+    counts = Counter(statuses)
     said = ", ".join(f"{counts[status]} {status}" for status in sorted(counts)) or "nothing"
-    bad = [r for r in records if r.status not in ("ok", "skipped")]
-    lines = [f"  {r.status}: {titles[r.cell_id]}: {r.reason} (bench show {r.cell_id})" for r in bad[:MOST_FAILURES]]
+    bad = list(not_ok(now).items())
+    lines = [f"  {r.status}: {plan.titles[i]}: {r.reason} (bench show {i})" for i, r in bad[:MOST_FAILURES]]
     more = [f"  and {len(bad) - MOST_FAILURES} more"] if len(bad) > MOST_FAILURES else []
     return [f"{cells(ran)} run; in all {said}", *lines, *more]

@@ -14,7 +14,7 @@ from typing import Any
 from bench.document import parse
 from bench.errors import SuiteError, UsageError, did_you_mean, nearest
 from bench.naming import titles
-from bench.resolve import AXES, Entry, Point, Resolver, instead
+from bench.resolve import AXES, Entry, Point, Resolver, axis_value, instead, specs
 from bench.suite import Suite, matches, same
 
 __all__ = ["Entry", "Plan", "expand", "parse_only"]
@@ -32,6 +32,11 @@ class Plan:
     def runnable(self) -> tuple[Entry, ...]:
         """The entries that are not skipped."""
         return tuple(e for e in self.entries if e.skip is None)
+
+    @cached_property
+    def skips(self) -> dict[str, str]:
+        """Why cells are not run, by id, for those that are not."""
+        return {e.cell.id: e.skip for e in self.entries if e.skip is not None}
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -57,10 +62,10 @@ def expand(suite: Suite, only: str | None = None) -> Plan:
     resolver = Resolver(suite)
     wanted = {} if only is None else parse_only(only, suite)
     entries: dict[str, Entry] = {}
-    for point in sorted(_points(suite), key=lambda p: p["order"]):
-        if not matches(wanted, point):
+    for point in _points(suite):
+        if wanted and not matches(wanted, specs(point)):
             continue
-        entry, parents = resolver.entry(point, ())
+        entry, parents = resolver.entry(point)
         known = entries.get(entry.cell.id)
         if known is not None and known.role is None:
             if entry.skip is None and known.skip is None:
@@ -100,19 +105,17 @@ def parse_only(text: str, suite: Suite) -> dict[str, list[Any]]:
 
 
 def _points(suite: Suite) -> Iterator[Point]:
-    """Yield the points of the matrix by the suite's way to span it; `order` sorts them, `trail` finds them again.
+    """Yield the points of the matrix by the suite's way to span it, in the order in which they run.
 
     Seeds are repetitions, not a question: whatever the span, each seed is crossed with all the rest.
     """
     axes = suite.matrix.axes()
-    seeds = range(len(axes["seed"]))
-    asked = {axis: values for axis, values in axes.items() if axis != "seed"}
-    extra = [a for a in asked if a not in AXES]
-    for pick in [{**pick, "seed": seed} for pick in _spans(suite, asked) for seed in seeds]:
-        point: Point = {axis: axes[axis][i] for axis, i in pick.items()}
-        point["trail"] = {axis: ("matrix", axis, i) for axis, i in pick.items()}
-        point["order"] = tuple(pick[a] for a in (*AXES[:2], *extra, *AXES[2:]))
-        yield point
+    values = {a: [axis_value(spec, ("matrix", a, i)) for i, spec in enumerate(axes[a])] for a in axes}
+    asked = {axis: found for axis, found in axes.items() if axis != "seed"}
+    order = (*AXES[:2], *(a for a in asked if a not in AXES), *AXES[2:])
+    picks = [{**pick, "seed": seed} for pick in _spans(suite, asked) for seed in range(len(axes["seed"]))]
+    for pick in sorted(picks, key=lambda pick: [pick[axis] for axis in order]):
+        yield {axis: values[axis][i] for axis, i in pick.items()}
 
 
 def _spans(suite: Suite, axes: Mapping[str, list[Any]]) -> list[dict[str, int]]:

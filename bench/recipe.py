@@ -50,7 +50,7 @@ class Recipe:
     schedule      one_cycle (cosine up over the first 30 %, cosine down) | cosine | linear | constant
     label_smoothing  of the cross-entropy on labels
     augment       keyed views, see Augment
-    precision     fp32 | bf16 (autocast; parameters stay fp32)
+    precision     fp32 | bf16 (autocast; parameters stay fp32) | auto (whichever trains faster on this machine)
     selection     last | best_val (weights of the best epoch on a part of the labelled budget)
     validation    the part of the labelled budget held out when selection is best_val
     curve_points  how many points of the learning curve are measured on the monitor split, at most one an epoch
@@ -64,7 +64,7 @@ class Recipe:
     schedule: Literal["one_cycle", "cosine", "linear", "constant"] = "one_cycle"
     label_smoothing: float = 0.0
     augment: Augment = field(default_factory=Augment)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     selection: Literal["last", "best_val"] = "last"
     validation: float = 0.2
     curve_points: int = 10

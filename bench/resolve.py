@@ -23,7 +23,24 @@ from bench.suite import Suite, alternatives, matches, same
 from bench.tasks import Task, tasks
 
 AXES = ("dataset", "backbone", "size", "seed", "strategy")
-Point = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One value of an axis: what the suite says, where it says so, and the canonical form that it is known by."""
+
+    spec: Any
+    trail: Trail
+    key: bytes
+
+
+Point = Mapping[str, Value]
+Who = tuple[bytes, ...]
+
+
+def axis_value(spec: Any, trail: Trail) -> Value:
+    """Return the value of an axis that stands at a place in the suite."""
+    return Value(spec, trail, canonical(spec))
 
 
 @dataclass(frozen=True)
@@ -39,12 +56,23 @@ class Entry:
     trail: Mapping[str, Trail] = field(default_factory=dict, compare=False, repr=False)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What all cells of one data set, backbone and strategy share. `cell` holds fields of theirs."""
+
+    dataset: Dataset
+    strategy: Strategy
+    facts: Facts
+    whole: dict[str, dict[str, Any]]
+    cell: Mapping[str, Any]
+
+
 @dataclass
 class Resolver:
-    """Builds plugins once for each spec, and cells from points."""
+    """Builds plugins once for each spec, what cells share once for all of them, and cells from points."""
 
     suite: Suite
-    plugins: dict[bytes, Any] = field(default_factory=dict)
+    plugins: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.task: Task = self._plugin(tasks, self.suite.task, ("task",))
@@ -56,50 +84,83 @@ class Resolver:
         self._recipe(self.suite.recipe, ("recipe",))
         for i, override in enumerate(self.suite.overrides):
             self._recipe(_merge(self.suite.recipe, override.set.recipe), ("overrides", i, "set", "recipe"))
+        # The axes that the recipe of a cell hangs on, and those that its exclusion does.
+        own = [axis for axis in self.suite.matrix.axes() if axis.startswith("recipe.")]
+        self._recipe_axes = [*dict.fromkeys(axis for o in self.suite.overrides for axis in o.when), *own, "recipe"]
+        self._skip_axes = [*dict.fromkeys(axis for e in self.suite.exclude for axis in e.when), "strategy"]
 
-    def entry(self, point: Point, children: tuple[bytes, ...]) -> tuple[Entry, list[Entry]]:
+    def entry(self, point: Point, children: tuple[Who, ...] = ()) -> tuple[Entry, list[Entry]]:
         """Return the entry of a point and the entries of its parents, the parents' own first."""
-        trail: dict[str, Trail] = point["trail"]
-        dataset: Dataset = self._plugin(datasets, point["dataset"], trail["dataset"])
-        strategy: Strategy = self._plugin(strategies, point["strategy"], trail["strategy"])
-        backbone, weights = self._backbone(point["backbone"], trail["backbone"], strategy.start == "pretrained")
-        facts = self._facts(dataset, trail["dataset"])
-        whole = {**point, "dataset": _whole(dataset), "strategy": _whole(strategy), "backbone": _model(backbone)}
-        skip = self._skip(whole, strategy)
+        parts = self._parts(point)
+        skip = self._skip(point, parts)
         if skip is None:
-            self._check_size(point, facts)
-        parents = self._parents(point, strategy, children)
+            self._check_size(point, parts.facts)
+        parents = self._parents(point, parts.strategy, children)
         for role, entries in parents.items():
             if skip is None and entries[-1].skip:
                 skip = f"its {role} is left out: {entries[-1].skip}"
         cell = Cell(
-            task=identity_of(self.task),
-            dataset={**identity_of(dataset), "digest": facts.digest},
-            size=point["size"],
-            backbone=_model(backbone, identity_of(backbone)) | weights,
-            strategy=identity_of(strategy) | _resolved(strategy, {r: e[-1].cell for r, e in parents.items()}),
-            recipe=self._recipe_of(whole),
-            seed=point["seed"],
+            **{**parts.cell, "strategy": self._resolved(parts, {r: e[-1].cell for r, e in parents.items()})},
+            size=point["size"].spec,
+            recipe=self._recipe_of(point, parts),
+            seed=point["seed"].spec,
             parents={role: entries[-1].cell.id for role, entries in parents.items()},
-            runtime=_runtime(dataset=dataset, strategy=strategy, task=self.task)
-            | {"backbone": {**runtime_of(backbone), "weights": backbone.weights}},
         )
+        trail = {axis: value.trail for axis, value in point.items()}
         return Entry(cell, skip=skip, trail=trail), [e for entries in parents.values() for e in entries]
 
-    def _parents(self, point: Point, strategy: Strategy, children: tuple[bytes, ...]) -> dict[str, list[Entry]]:
+    def _parts(self, point: Point) -> _Parts:
+        key = ("parts", *(point[axis].key for axis in ("dataset", "backbone", "strategy")))
+        if key not in self.plugins:
+            trail = {axis: value.trail for axis, value in point.items()}
+            dataset: Dataset = self._plugin(datasets, point["dataset"].spec, trail["dataset"])
+            strategy: Strategy = self._plugin(strategies, point["strategy"].spec, trail["strategy"])
+            pretrained = strategy.start == "pretrained"
+            backbone, weights = self._backbone(point["backbone"].spec, trail["backbone"], pretrained)
+            facts = self._facts(dataset, trail["dataset"])
+            whole = {"dataset": _whole(dataset), "strategy": _whole(strategy), "backbone": _model(backbone)}
+            cell = {
+                "task": identity_of(self.task),
+                "dataset": {**identity_of(dataset), "digest": facts.digest},
+                "backbone": _model(backbone, identity_of(backbone)) | weights,
+                "strategy": identity_of(strategy),
+                "runtime": _runtime(dataset=dataset, strategy=strategy, task=self.task)
+                | {"backbone": {**runtime_of(backbone), "weights": backbone.weights}},
+            }
+            self.plugins[key] = _Parts(dataset, strategy, facts, whole, cell)
+        return self.plugins[key]  # type: ignore[no-any-return]
+
+    def _parents(self, point: Point, strategy: Strategy, children: tuple[Who, ...]) -> dict[str, list[Entry]]:
         """Resolve the cells that must be trained before this one, each list ending in the parent itself."""
         parents: dict[str, list[Entry]] = {}
         family = (*children, _who(point))
-        for role, differs in strategy.parents().items():
-            trail = (*point["trail"]["strategy"], role)
-            own = {key: self._own(role, key, value, (*trail, key)) for key, value in differs.items()}
-            inherited = dict.fromkeys(("backbone", "strategy"), trail) | {key: (*trail, key) for key in own}
-            parent = {**point, **own, "trail": {**point["trail"], **inherited}}
-            if _who(parent) in family or own.get("strategy") == {"name": strategy.name}:
-                raise self.suite.error(trail, f"a {role} that names itself: give it another strategy")
-            entry, before = self.entry(parent, family)
-            parents[role] = [*before, dataclasses.replace(entry, role=role)]
+        for role, own in self._differs(point["strategy"], strategy).items():
+            parent = {**point, **own}
+            key = ("parent", role, *(value.key for value in parent.values()))
+            if key not in self.plugins:
+                trail = (*point["strategy"].trail, role)
+                if _who(parent) in family or ("strategy" in own and own["strategy"].spec == {"name": strategy.name}):
+                    raise self.suite.error(trail, f"a {role} that names itself: give it another strategy")
+                for axis in {"backbone", "strategy"} - own.keys():
+                    parent[axis] = dataclasses.replace(parent[axis], trail=trail)
+                entry, before = self.entry(parent, family)
+                self.plugins[key] = [*before, dataclasses.replace(entry, role=role)]
+            parents[role] = self.plugins[key]
         return parents
+
+    def _differs(self, named: Value, strategy: Strategy) -> dict[str, dict[str, Value]]:
+        """Return, for each role that a strategy has a parent in, the values that the parent has of its own."""
+        key = ("differs", named.key, named.trail)
+        if key not in self.plugins:
+            self.plugins[key] = {
+                role: {
+                    axis: axis_value(self._own(role, axis, spec, trail), trail)
+                    for axis, spec in differs.items()
+                    for trail in [(*named.trail, role, axis)]
+                }
+                for role, differs in strategy.parents().items()
+            }
+        return self.plugins[key]  # type: ignore[no-any-return]
 
     def _own(self, role: str, key: str, value: Any, trail: Trail) -> Any:
         """Check one thing that a parent has of its own: a value of an axis, or fields of the recipe."""
@@ -159,21 +220,28 @@ class Resolver:
                 raise self.suite.locate(error, trail) from None
         return self.plugins[key]  # type: ignore[no-any-return]
 
-    def _skip(self, point: Point, strategy: Strategy) -> str | None:
+    def _skip(self, point: Point, parts: _Parts) -> str | None:
+        key = ("skip", *(point[axis].key if axis in point else None for axis in self._skip_axes))
+        if key not in self.plugins:
+            self.plugins[key] = self._reason(point, parts)
+        return self.plugins[key]  # type: ignore[no-any-return]
+
+    def _reason(self, point: Point, parts: _Parts) -> str | None:
+        """Say why a cell is left out, or return None."""
         for exclusion in self.suite.exclude:
-            if matches(exclusion.when, point):
+            if matches(exclusion.when, specs(point) | parts.whole):
                 return exclusion.reason
-        missing = sorted(strategy.needs - self.task.provides)
+        missing = sorted(parts.strategy.needs - self.task.provides)
         if missing:
-            return f"{strategy.name} needs {', '.join(missing)}; the task {self.task.name} does not provide it"
+            return f"{parts.strategy.name} needs {', '.join(missing)}; the task {self.task.name} does not provide it"
         return None
 
     def _check_size(self, point: Point, facts: Facts) -> None:
         if facts.classes is None or facts.counts is None:
             return
-        wrong = self.task.check(point["size"], len(facts.classes), facts.counts)
+        wrong = self.task.check(point["size"].spec, len(facts.classes), facts.counts)
         if wrong:
-            raise self.suite.error(point["trail"]["size"], wrong)
+            raise self.suite.error(point["size"].trail, wrong)
 
     def _check_when(self, when: Mapping[str, Any], trail: Trail, known: Mapping[str, list[Any]]) -> None:
         """Refuse a `when` that speaks of an axis or a value that neither the suite nor a parent has."""
@@ -212,19 +280,23 @@ class Resolver:
             known[axis] = [_tried(describe, spec) for spec in known[axis]]
         return known
 
-    def _recipe_of(self, point: Point) -> dict[str, Any]:
+    def _recipe_of(self, point: Point, parts: _Parts) -> dict[str, Any]:
         """Return the recipe of a point: the suite's, the overrides that match, the `recipe.` axes, a parent's own."""
-        recipe = dict(self.suite.recipe)
-        trail: Trail = ("recipe",)
-        for i, override in enumerate(self.suite.overrides):
-            if matches(override.when, point):
-                recipe, trail = _merge(recipe, override.set.recipe), ("overrides", i, "set", "recipe")
-        for axis, at in point["trail"].items():
-            if axis.startswith("recipe."):
-                recipe, trail = _put(recipe, axis.split(".")[1:], point[axis]), at
-        if "recipe" in point:
-            recipe, trail = _merge(recipe, point["recipe"]), point["trail"]["recipe"]
-        return self._recipe(recipe, trail)
+        key = ("recipe", *(point[axis].key if axis in point else None for axis in self._recipe_axes))
+        if key not in self.plugins:
+            recipe = dict(self.suite.recipe)
+            trail: Trail = ("recipe",)
+            whole = specs(point) | parts.whole
+            for i, override in enumerate(self.suite.overrides):
+                if matches(override.when, whole):
+                    recipe, trail = _merge(recipe, override.set.recipe), ("overrides", i, "set", "recipe")
+            for axis, value in point.items():
+                if axis.startswith("recipe."):
+                    recipe, trail = _put(recipe, axis.split(".")[1:], value.spec), value.trail
+            if "recipe" in point:
+                recipe, trail = _merge(recipe, point["recipe"].spec), point["recipe"].trail
+            self.plugins[key] = self._recipe(recipe, trail)
+        return self.plugins[key]  # type: ignore[no-any-return]
 
     def _recipe(self, options: Mapping[str, Any], trail: Trail) -> dict[str, Any]:
         key = canonical(["recipe", options])
@@ -235,19 +307,28 @@ class Resolver:
                 raise self.suite.locate(error, trail) from None
         return self.plugins[key]  # type: ignore[no-any-return]
 
+    def _resolved(self, parts: _Parts, parents: Mapping[str, Cell]) -> dict[str, Any]:
+        """Return a strategy with the options that name its parents resolved, so that no path is in them."""
+        strategy: dict[str, Any] = parts.cell["strategy"]
+        if not parents:
+            return strategy
+        named: dict[str, Any] = {}
+        for role, differs in parts.strategy.parents().items():
+            if hasattr(parts.strategy, role):
+                named[role] = {k: v if k == "recipe" else getattr(parents[role], k) for k, v in differs.items()}
+        whole = strategy | named
+        found: dict[str, Any] = self.plugins.setdefault(("strategy", canonical(whole)), whole)
+        return found
 
-def _resolved(strategy: Strategy, parents: Mapping[str, Cell]) -> dict[str, Any]:
-    """Return the options of a strategy that name its parents with what they name resolved, so no path is in them."""
-    named: dict[str, Any] = {}
-    for role, differs in strategy.parents().items():
-        if hasattr(strategy, role):
-            named[role] = {k: v if k == "recipe" else getattr(parents[role], k) for k, v in differs.items()}
-    return named
+
+def specs(point: Point) -> dict[str, Any]:
+    """Return a point as the suite says it: axis -> value."""
+    return {axis: value.spec for axis, value in point.items()}
 
 
-def _who(point: Point) -> bytes:
+def _who(point: Point) -> Who:
     """Return what tells cells of one suite apart, its recipe aside."""
-    return canonical([point[axis] for axis in AXES])
+    return tuple(point[axis].key for axis in AXES)
 
 
 def _whole(plugin: Any) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from statistics import median
 from typing import Any, Protocol
 
 from bench.cell import Cell
+from bench.index import Brief
 from bench.planner import Entry, Plan
 from bench.record import Record
 from bench.store import Store
 
 Watch = Callable[[dict[str, Any]], None]
+# What records and cells have in common, from much to nothing.
+Alike = tuple[tuple[str, ...], ...]
 
 
 class Engine(Protocol):
@@ -47,12 +50,12 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Status:
-    """Where a plan stands: the records there are, and the entries still to be run, in order.
+    """Where a plan stands: what is known of the records there are, and the entries still to be run, in order.
 
     `alone` are the ids of records that came without their predictions, and are measured again for that.
     """
 
-    records: dict[str, Record]
+    records: dict[str, Brief]
     missing: tuple[Entry, ...]
     alone: frozenset[str] = frozenset()
 
@@ -64,8 +67,8 @@ def status(plan: Plan, store: Store, force: bool = False) -> Status:
     another machine by git, is reported but measured again. A parent whose trained weights are gone is run again when a
     child still needs them. `force` runs all cells again.
     """
-    records = store.read_all(e.cell.id for e in plan.runnable)
-    alone = {i for i, r in records.items() if r.status == "ok" and not force and not store.has_predictions(i)}
+    records = store.briefs(e.cell.id for e in plan.runnable)
+    alone = {i for i, r in records.items() if r.status == "ok" and not force and not r.predicted}
     done = set() if force else {i for i, r in records.items() if r.status in ("ok", "skipped")} - alone
     missing: list[Entry] = []
     wanted: set[str] = set()
@@ -79,19 +82,21 @@ def status(plan: Plan, store: Store, force: bool = False) -> Status:
 
 
 def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: bool = False) -> dict[str, Record]:
-    """Run every missing cell of a plan, in order, writing each record as soon as it is there; return all records.
+    """Run every missing cell of a plan, in order, writing each record as soon as it is there; return these records.
 
     A failure is a record, and the cells go on; a cell whose parent did not end ok fails with that reason. An interrupt
     leaves a record that says so, unless there is an earlier one that ended ok, and is raised again.
     """
     now = status(plan, store, force)
     records = dict(now.records)
-    rates = Rates(records.values())
+    ran: dict[str, Record] = {}
+    rates = Rates.of(plan, now)
     keep = {parent for e in plan.runnable for parent in e.cell.parents.values()}
+    left = _Left(e.cell for e in now.missing)
     for number, entry in enumerate(now.missing, start=1):
         cell = entry.cell
-        rest = [e.cell for e in now.missing[number - 1 :]]
-        listener.started(cell, number, len(now.missing), total(map(rates.seconds, rest)))
+        listener.started(cell, number, len(now.missing), left.seconds(rates))
+        left.take(cell)
         attempt = _Attempt(plan, store, listener, cell, records)
         try:
             record = attempt.run(engine, cell.id in keep)
@@ -100,16 +105,17 @@ def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: boo
                 store.write(attempt.record("interrupted", "the run was stopped by its user"))
             raise
         store.write(record)
-        records[cell.id] = record
-        rates.add(record)
+        ran[cell.id] = record
+        records[cell.id] = Brief.of(record, predicted=record.status == "ok")
+        rates.add(cell, records[cell.id])
         listener.ended(record)
-    return records
+    return ran
 
 
 class _Attempt:
     """One cell on its way to a record."""
 
-    def __init__(self, plan: Plan, store: Store, listener: Listener, cell: Cell, records: Mapping[str, Record]) -> None:
+    def __init__(self, plan: Plan, store: Store, listener: Listener, cell: Cell, records: Mapping[str, Brief]) -> None:
         self.plan, self.store, self.listener, self.cell, self.records = plan, store, listener, cell, records
         self.number = records[cell.id].attempt + 1 if cell.id in records else 1
         self.known: dict[str, Any] = {}
@@ -138,7 +144,7 @@ class _Attempt:
         found = self.records.get(parent)
         if found is not None and found.status == "ok":
             return None
-        skip = next((e.skip for e in self.plan.entries if e.cell.id == parent and e.skip), None)
+        skip = self.plan.skips.get(parent)
         ended = found.status if found else "skipped" if skip else "missing"
         why = (found.reason if found else skip) or "no reason was recorded"
         return self.record("skipped" if ended == "skipped" else "failed", f"its {role} {parent} is {ended}: {why}")
@@ -149,7 +155,7 @@ class _Attempt:
             "suite": self.plan.suite.suite,
             "cell": cell.to_json(),
             "parents": {
-                role: {"record": self.records[parent].to_json(), "weights": str(store.weights(parent).absolute())}
+                role: {"record": store.get(parent).to_json(), "weights": str(store.weights(parent).absolute())}
                 for role, parent in cell.parents.items()
             },
             "artifacts": str(store.artifacts.absolute()),
@@ -187,34 +193,61 @@ class Rates:
     then any.
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self) -> None:
         self._found: dict[tuple[str, ...], list[float]] = {}
         self._medians: dict[tuple[str, ...], float] = {}
-        for record in records:
-            self.add(record)
 
-    def add(self, record: Record) -> None:
-        """Learn from one more record, if it ended ok."""
-        spent = [record.seconds.marginal, record.seconds.evaluate, record.seconds.measure]
-        if record.status == "ok" and record.seconds.marginal is not None:
-            rate = sum(s or 0.0 for s in spent) / work(record.cell)
-            for key in _alike(record.cell):
+    @classmethod
+    def of(cls, plan: Plan, now: Status) -> Rates:
+        """Return the rates of a plan's records."""
+        rates = cls()
+        for entry in plan.runnable:
+            if entry.cell.id in now.records:
+                rates.add(entry.cell, now.records[entry.cell.id])
+        return rates
+
+    def add(self, cell: Cell, record: Brief) -> None:
+        """Learn from the record of one more cell, if it ended ok."""
+        if record.spent_seconds is not None:
+            rate = record.spent_seconds / work(cell)
+            for key in _alike(cell):
                 self._found.setdefault(key, []).append(rate)
                 self._medians.pop(key, None)
 
     def seconds(self, cell: Cell) -> float | None:
         """Return the expected seconds of a cell, by the median of the most alike records; None without any."""
-        key = next((key for key in _alike(cell) if key in self._found), None)
+        return self.expected(_alike(cell), work(cell))
+
+    def expected(self, alike: Alike, work: float) -> float | None:
+        """Return the expected seconds of so much work of cells that are alike; None without records."""
+        key = next((key for key in alike if key in self._found), None)
         if key is None:
             return None
         if key not in self._medians:
             self._medians[key] = median(self._found[key])
-        return self._medians[key] * work(cell)
+        return self._medians[key] * work
 
 
-def _alike(cell: Cell) -> list[tuple[str, ...]]:
+class _Left:
+    """The work that is left of a run, kept by kind of cell: each cell that starts asks what all the others take."""
+
+    def __init__(self, cells: Iterable[Cell]) -> None:
+        self._work: dict[Alike, float] = {}
+        for cell in cells:
+            self._work[_alike(cell)] = self._work.get(_alike(cell), 0.0) + work(cell)
+
+    def take(self, cell: Cell) -> None:
+        """Leave out a cell."""
+        self._work[_alike(cell)] -= work(cell)
+
+    def seconds(self, rates: Rates) -> float | None:
+        """Return the expected seconds of all that is left; None when those of any are not known."""
+        return total(rates.expected(alike, amount) for alike, amount in self._work.items() if amount > 0)
+
+
+def _alike(cell: Cell) -> Alike:
     strategy, backbone, dataset = cell.strategy["name"], cell.backbone["name"], cell.dataset["name"]
-    return [(strategy, backbone, dataset, str(cell.size)), (strategy, backbone, dataset), (strategy,), ()]
+    return ((strategy, backbone, dataset, str(cell.size)), (strategy, backbone, dataset), (strategy,), ())
 
 
 def total(seconds: Iterable[float | None]) -> float | None:

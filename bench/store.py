@@ -17,8 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bench import index
 from bench.errors import StoreError
 from bench.files import TEMPORARY, replacing
+from bench.index import Brief
+from bench.machine import many_objects
 from bench.record import NewerSchema, Record, dumps, loads
 
 log = logging.getLogger("bench")
@@ -49,7 +52,11 @@ class Store:
 
     def has_predictions(self, cell_id: str) -> bool:
         """Say whether a cell's predictions are there, and whole."""
-        return zipfile.is_zipfile(self.predictions(cell_id))
+        try:
+            with self.predictions(cell_id).open("rb", buffering=0) as file:
+                return zipfile.is_zipfile(file)
+        except OSError:
+            return False
 
     def has_weights(self, cell_id: str) -> bool:
         """Say whether a parent cell's weights are there, and whole."""
@@ -90,7 +97,8 @@ class Store:
         """
         path = self.path(cell_id)
         try:
-            record = loads(path.read_text(encoding="utf-8"))
+            with path.open("rb", buffering=0) as file:
+                record = loads(file.readall())
             if record.cell_id != cell_id:
                 raise ValueError(f"it is the record of {record.cell_id}")
         except FileNotFoundError:
@@ -107,17 +115,55 @@ class Store:
             return None
         return record
 
+    def get(self, cell_id: str) -> Record:
+        """Return the record of a cell that has one. Raises StoreError when it is there no more."""
+        record = self.read(cell_id)
+        if record is None:
+            raise StoreError(f"{self.path(cell_id)}: was there and is not any more; run again")
+        return record
+
     def read_all(self, cell_ids: Iterable[str]) -> dict[str, Record]:
         """Return the records that there are, by cell id, in the order asked."""
-        found = {cell_id: self.read(cell_id) for cell_id in cell_ids}
-        return {cell_id: record for cell_id, record in found.items() if record is not None}
+        with many_objects():
+            return {record.cell_id: record for record in self.each(cell_ids)}
+
+    def each(self, cell_ids: Iterable[str]) -> Iterator[Record]:
+        """Yield the records that there are, in the order asked."""
+        there = index.stamps(self.folder, ".json")
+        for cell_id in cell_ids:
+            record = self.read(cell_id) if cell_id in there else None
+            if record is not None:
+                yield record
+
+    def briefs(self, cell_ids: Iterable[str]) -> dict[str, Brief]:
+        """Return what a plan needs to know of the records that there are, by cell id, in the order asked.
+
+        A record is read when it, or its predictions, changed since it was read last.
+        """
+        path = self.artifacts / "index" / f"{self.suite}.json"
+        records, predictions = index.stamps(self.folder, ".json"), index.stamps(self.folder / "predictions", ".npz")
+        known = index.read(path)
+        found: dict[str, Brief] = {}
+        fresh: dict[str, index.Line] = {}
+        for cell_id in cell_ids:
+            if cell_id not in records:
+                continue
+            files = records[cell_id], predictions.get(cell_id)
+            line = known.get(cell_id)
+            if line is None or line[:2] != files:
+                record = self.read(cell_id)
+                if record is None:
+                    continue
+                line = index.Line(*files, Brief.of(record, self.has_predictions(cell_id)))
+                fresh[cell_id] = line
+            found[cell_id] = line.brief
+        if fresh:
+            index.write(path, {i: line for i, line in (known | fresh).items() if i in records})
+        return found
 
     def every(self) -> Iterator[Record]:
         """Yield every record of the suite, by id, whether or not a suite file still plans it."""
-        for path in sorted(self.folder.glob("*.json")):
-            record = self.read(path.stem) if len(path.stem) == 12 else None
-            if record is not None:
-                yield record
+        yield from self.each(stem for stem in sorted(index.stamps(self.folder, ".json")) if len(stem) == 12)
 
     def write(self, record: Record) -> None:
         """Write a record whole or not at all."""

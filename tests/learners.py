@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -13,17 +14,31 @@ from bench.datasets import Dataset
 from bench.datasets.toy import Toy
 from bench.measure.clock import Clock
 from bench.recipe import Recipe
-from bench.strategies import Strategy
+from bench.strategies import Phase, Strategy
 from bench.tasks import Problem, Round
 from bench.tasks.classify import Classify
-from bench.training.feed import Cache
+from bench.training.autotune import Autotune
 from bench.training.learner import Learner, Parent
+from bench.training.passes import Cache
 from bench.training.pictures import Pictures
 from bench.training.views import Views
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=8)
 TOY = Toy()
+
+
+@dataclass(frozen=True)
+class Sketch(Strategy):
+    """A strategy that is nothing but its phases."""
+
+    name: ClassVar[str] = "sketch"
+    version: ClassVar[int] = 1
+
+    made_of: tuple[Phase, ...] = (Phase(),)
+
+    def phases(self, stages):
+        return self.made_of
 
 
 def round_of(size: int, recipe: Recipe = RECIPE, dataset: Dataset = TOY, seed: int = 0, **options: Any) -> Round:
@@ -44,7 +59,7 @@ def network_of(backbone: str = "toy_cnn", classes: int = 3, pretrained: bool = T
     """Return a network for pictures of 16 pixels; only the toy has weights to start from, others are random."""
     edge = 16 if backbone == "toy_cnn" else 32
     built = find({"name": backbone}).build(classes, pretrained and backbone == "toy_cnn", seed, edge)
-    return built.to(memory_format=torch.channels_last)
+    return built.arrange(torch.channels_last)
 
 
 def learner(
@@ -54,22 +69,24 @@ def learner(
     backbone: str = "toy_cnn",
     dataset: Dataset = TOY,
     parents: dict[str, Network] | None = None,
+    device: torch.device = CPU,
     **other: Any,
 ) -> Learner:
     """Return a learner whose artifacts are in `folder`; `parents` are trained networks by role."""
-    clock = Clock(CPU)
-    network = network_of(backbone, len(dataset.facts().classes or ()), strategy.start == "pretrained")
+    clock = Clock(device)
+    network = network_of(backbone, len(dataset.facts().classes or ()), strategy.start == "pretrained").to(device)
     pictures = Pictures(dataset, network.inputs.resolution, network.inputs.interpolation, folder, clock)
     settings: dict[str, Any] = {
         "network": network,
         "strategy": strategy,
         "recipe": recipe,
-        "cache": Cache(pictures, folder, CPU, clock),
+        "cache": Cache(pictures, folder, device, clock),
         "identity": {"backbone": backbone, "start": strategy.start},
         "views": Views(recipe.augment, 0),
         "parents": {role: _parent(role, trained) for role, trained in (parents or {}).items()},
+        "autotune": Autotune(folder, device, {}),
         "generator": torch.Generator().manual_seed(5),
-        "device": CPU,
+        "device": device,
         "clock": clock,
         "watch": lambda point: None,
     }

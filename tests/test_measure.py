@@ -32,7 +32,7 @@ from bench.backbones._build import hollow
 from bench.backbones._network import Network
 from bench.backbones.torchvision import Torchvision, _weights
 from bench.cell import Cell
-from bench.engines.worker import Job
+from bench.engines.job import Job
 from bench.engines.worker import run as run_cell
 from bench.measure import environment, latency, memory
 from bench.measure.architecture import Architecture, architecture_of, summarise
@@ -319,6 +319,8 @@ def test_latency_has_its_samples_and_says_where_it_was_measured(measured):
         assert np.percentile(found.samples_ms, [50, 90, 99]) == pytest.approx(
             [found.p50_ms, found.p90_ms, found.p99_ms]
         )
+        assert found.iqr_ms == pytest.approx(np.subtract(*np.percentile(found.samples_ms, [75, 25])))
+        assert found.device_p50_ms is None
         assert found.throughput_per_second == pytest.approx(batch * 1000 / found.p50_ms)
     one, many = measured[0].latency
     assert one.p50_ms < many.p50_ms < 32 * one.p50_ms
@@ -351,6 +353,26 @@ def test_measuring_latency_leaves_a_network_in_its_mode(monkeypatch):
     latency.latency(network, 2, "bf16", CPU)
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
+
+
+def test_the_layout_of_training_does_not_change_what_latency_measures(monkeypatch):
+    monkeypatch.setattr(latency, "MIN_SECONDS", 0.0)
+    network = toy().arrange(torch.contiguous_format)
+    seen = []
+    network.head.register_forward_hook(lambda *_: seen.append(network.model.get_parameter("stem.0.weight").stride()))
+    latency.latency(network, 2, "fp32", CPU)
+    last = network.model.get_parameter("stem.0.weight")
+    assert set(seen) == {last.contiguous(memory_format=torch.channels_last).stride()}
+    assert network.layout == torch.contiguous_format
+    assert last.is_contiguous()
+
+
+@pytest.mark.gpu
+def test_a_gpu_has_a_clock_of_its_own_beside_the_hosts():
+    gpu = torch.device("cuda")
+    found = latency.latency(toy().to(gpu), 32, "fp32", gpu)
+    assert 0 < found.device_p50_ms <= found.p50_ms
+    assert len(found.samples_ms) >= 50
 
 
 def test_an_architecture_is_measured_once(measured):
@@ -473,6 +495,9 @@ def test_the_environment_says_what_timings_depend_on():
     assert found["cores"] >= 1
     assert (found["gpu"], found["driver"], found["cuda"]) == (None, None, None)
     assert found["torch"] == torch.__version__
+    assert found["cpu_kernels"] == torch.backends.cpu.get_cpu_capability()
+    assert found["cpu_flags"] == sorted(found["cpu_flags"])
+    assert bool(found["cpu_flags"]) == Path("/proc/cpuinfo").exists()
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"torch", "timm", "torchvision", "numpy", "fvcore", "transfer-bench"} <= set(found["packages"])
     assert len(found["fingerprint"]) == 12

@@ -24,6 +24,7 @@ import suites
 from bench import schedule
 from bench.errors import StoreError
 from bench.files import replacing
+from bench.index import Brief
 from bench.planner import Plan, expand
 from bench.record import Record, dumps
 from bench.store import Store
@@ -299,11 +300,93 @@ def test_a_skipped_teacher_is_not_run_again_for_its_weights(store, planned):
 
 def test_estimates_come_from_the_records_most_alike_and_grow_with_the_work():
     slow, fast = made("full_finetune"), made("feature_extract")
-    known = [schedule.Rates([slow, fast]).seconds(cell) for cell in (slow.cell, fast.cell)]
+    rates = schedule.Rates()
+    assert rates.seconds(slow.cell) is None
+    for each in (slow, fast):
+        rates.add(each.cell, Brief.of(each, predicted=True))
+    known = [rates.seconds(cell) for cell in (slow.cell, fast.cell)]
     spent = [sum(filter(None, (r.seconds.marginal, r.seconds.evaluate, r.seconds.measure))) for r in (slow, fast)]
     assert known == pytest.approx(spent)
-    larger = schedule.Rates([slow, fast]).seconds(cell("full_finetune", size=1000))
+    larger = rates.seconds(cell("full_finetune", size=1000))
     assert larger == pytest.approx(10 * spent[0])
-    assert schedule.Rates([]).seconds(slow.cell) is None
     assert schedule.total([1.0, None]) is None
     assert schedule.total([1.0, 2.0]) == 3.0
+
+
+# What is known of records without reading them
+
+
+def known(store: Store) -> Path:
+    return store.artifacts / "index" / "toy.json"
+
+
+def test_a_record_that_did_not_change_is_not_read_again_and_one_that_did_is(store):
+    written = made()
+    store.write(written)
+    first = store.briefs([written.cell_id])
+    assert first == {written.cell_id: Brief.of(written, predicted=False)}
+    path = store.path(written.cell_id)
+    before = path.stat()
+    with path.open("r+", encoding="utf-8") as file:  # the same size, time and file: only reading it would show
+        file.write("[")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.briefs([written.cell_id]) == first
+    store.write(replace(written, status="failed", reason="it broke", attempt=2))
+    assert store.briefs([written.cell_id]) == {written.cell_id: Brief("failed", "it broke", 2, None, False)}
+
+
+def test_a_damaged_record_is_set_aside_although_the_index_knew_it_whole(store, caplog):
+    written = made()
+    store.write(written)
+    store.briefs([written.cell_id])
+    os.truncate(store.path(written.cell_id), 100)
+    assert store.briefs([written.cell_id]) == {}
+    assert store.path(written.cell_id).with_suffix(".corrupt").exists()
+    assert "is not a readable record" in caplog.text
+
+
+def test_predictions_that_come_go_or_break_are_noticed(store):
+    written = made()
+    store.write(written)
+    path = store.predictions(written.cell_id)
+    path.parent.mkdir()
+
+    def predicted() -> bool:
+        return store.briefs([written.cell_id])[written.cell_id].predicted
+
+    assert not predicted()
+    np.savez(path, logits=np.zeros(9))
+    assert predicted()
+    os.truncate(path, 40)
+    assert not predicted()
+    path.unlink()
+    assert not predicted()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 0, "lines": {}}', '{"version": 1, "lines": {"x": [1]}}'])
+def test_an_index_that_is_damaged_or_of_another_version_is_made_again(store, text):
+    written = made()
+    store.write(written)
+    found = store.briefs([written.cell_id])
+    whole = known(store).read_bytes()
+    known(store).write_text(text, encoding="utf-8")
+    assert store.briefs([written.cell_id]) == found
+    assert known(store).read_bytes() == whole
+
+
+def test_where_no_index_can_be_written_records_are_read(store):
+    written = made()
+    store.write(written)
+    store.artifacts.touch()  # no folder
+    assert store.briefs([written.cell_id]) == {written.cell_id: Brief.of(written, predicted=False)}
+
+
+def test_the_index_forgets_records_that_are_gone(store):
+    first, second = made(), made("full_finetune")
+    for each in (first, second):
+        store.write(each)
+    store.briefs([first.cell_id, second.cell_id])
+    store.path(first.cell_id).unlink()
+    store.path(second.cell_id).touch()
+    assert list(store.briefs([first.cell_id, second.cell_id])) == [second.cell_id]
+    assert list(json.loads(known(store).read_text(encoding="utf-8"))["lines"]) == [second.cell_id]

@@ -157,7 +157,7 @@ def test_a_head_trained_to_the_end_is_sklearns_logistic_regression(tmp_path, sta
     features = {}
     for part, selection in (("train", one.train), ("test", one.test)):
         feed = extractor._feed(selection, extractor.depth, extractor.views, "features")
-        features[part] = feed.rows[:, 0].double().numpy()
+        features[part] = extractor._features(feed, len(selection)).double().numpy()
     if standardize:
         mean, std = features["train"].mean(axis=0), features["train"].std(axis=0)
         std = np.where(std > 1e-6 + 1e-5 * np.abs(mean), std, 1.0)
@@ -355,7 +355,7 @@ def test_a_prototype_network_learns_every_episode_anew(tmp_path):
         features = {}
         for part, selection in (("support", episode.train), ("queries", episode.test)):
             feed = made._feed(selection, made.depth, made.views, "features")
-            features[part] = feed.rows[:, 0]
+            features[part] = made._features(feed, len(selection))
         means = [features["support"][torch.from_numpy(episode.train.labels == c)].mean(dim=0) for c in range(3)]
         nearest = torch.cdist(features["queries"], torch.stack(means)).argmin(dim=1)
         assert (made.logits(episode.test).argmax(axis=1) == nearest.numpy()).all()

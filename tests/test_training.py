@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learners import CPU, RECIPE, TOY, changed, learner, network_of, problem_of, round_of, state_of
+from learners import CPU, RECIPE, TOY, Sketch, changed, learner, network_of, problem_of, round_of, state_of
 from torch import nn
 
 from bench.errors import Skip
 from bench.measure.clock import Clock
 from bench.recipe import Augment, Recipe
-from bench.strategies import Phase, Strategy
+from bench.strategies import Phase
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
 from bench.strategies.partial_finetune import PartialFinetune
 from bench.tasks.few_shot import FewShot
 from bench.training import learner as learner_module
-from bench.training.feed import infer
+from bench.training.feed import batches
 from bench.training.groups import choose, epochs_of, optimizer_for, rate_factor
 from bench.training.learner import curve_epochs
-from bench.training.loop import Diverged, batches
+from bench.training.loop import Diverged
+from bench.training.passes import infer
 from bench.training.rows import Rows
 from bench.training.standardize import Standardized
 
 SCHEDULES = ("one_cycle", "cosine", "linear", "constant")
-
-
-@dataclass(frozen=True)
-class Sketch(Strategy):
-    """A strategy that is nothing but its phases."""
-
-    name: ClassVar[str] = "sketch"
-    version: ClassVar[int] = 1
-
-    made_of: tuple[Phase, ...] = (Phase(),)
-
-    def phases(self, stages):
-        return self.made_of
 
 
 def rates(network, phase: Phase, recipe: Recipe = RECIPE) -> dict[str, float]:
@@ -137,8 +124,8 @@ def test_more_phases_than_epochs_is_a_skip_and_not_a_longer_training():
 
 @given(count=st.integers(1, 70), size=st.integers(1, 40))
 def test_batches_hold_every_example_once_and_none_is_of_one(count, size):
-    parts = batches(torch.arange(count), size)
-    assert torch.cat(parts).tolist() == list(range(count))
+    parts = [range(count)[part] for part in batches(count, size)]
+    assert [i for part in parts for i in part] == list(range(count))
     assert all(len(part) <= size + 1 for part in parts)
     if size > 1 and count > 1:
         assert min(len(part) for part in parts) > 1
@@ -201,8 +188,8 @@ def test_the_head_that_comes_out_is_the_librarys_own(tmp_path):
 # rows
 
 
-def squares(keys: np.ndarray) -> np.ndarray:
-    return np.stack([keys.astype(np.float32), keys.astype(np.float32) ** 2], axis=1)
+def squares(keys: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.stack([keys.astype(np.float32), keys.astype(np.float32) ** 2], axis=1))
 
 
 @given(draws=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12), min_size=1, max_size=8))
@@ -217,7 +204,7 @@ def test_rows_come_in_the_order_asked_and_are_computed_once(draws, tmp_path_fact
     rows = Rows(folder, "squares", {"of": "tests"})
     for i, draw in enumerate(draws):
         keys = np.array(draw)
-        assert np.array_equal(rows.get(keys, compute, Clock(CPU), "features"), squares(keys))
+        assert torch.equal(rows.get(keys, compute, Clock(CPU), "features"), squares(keys))
         if i % 2:
             rows.save()
             rows = Rows(folder, "squares", {"of": "tests"})
@@ -312,15 +299,11 @@ def test_the_learner_rewinds_to_the_byte_between_rounds(tmp_path, strategy):
 
 def test_a_learner_of_one_round_gives_what_a_learner_of_many_gives(tmp_path):
     episodes = list(FewShot(ways=3, queries=5, episodes=4).rounds(problem_of(6)))
-    many = learner(tmp_path / "many", FeatureExtract())
-    together = []
-    for episode in episodes:
-        many.fit(episode)
-        together.append(many.logits(episode.test))
-    for episode, logits in zip(episodes, together, strict=True):
-        alone = learner(tmp_path / "alone", FeatureExtract())
-        alone.fit(episode)
-        assert np.allclose(alone.logits(episode.test), logits, atol=1e-5)
+    for strategy in (FeatureExtract(), PartialFinetune()):
+        for episode, logits in learner(tmp_path / "many", strategy).learn(episodes):
+            alone = learner(tmp_path / "alone", strategy)
+            alone.fit(episode)
+            assert np.allclose(alone.logits(episode.test), logits, atol=1e-5)
 
 
 def test_dropout_is_drawn_from_the_cells_own_generator(tmp_path):
@@ -406,8 +389,8 @@ def test_training_and_selection_never_look_at_the_test_split(tmp_path, strategy)
     recipe = replace(RECIPE, selection="best_val")
     made, one = learner(tmp_path, strategy, recipe), round_of(24, recipe)
     read = []
-    plain = made.cache.pictures.pixels
-    made.cache.pictures.pixels = lambda split, *rest: read.append(split) or plain(split, *rest)
+    plain = made.cache.pictures.prepared
+    made.cache.pictures.prepared = lambda split, *rest: read.append(split) or plain(split, *rest)
     made.fit(one)
     assert set(read) == {"train"}
     made.logits(one.test)

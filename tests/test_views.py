@@ -17,7 +17,7 @@ augments = st.builds(Augment, flip=st.booleans(), shift=st.integers(0, 4), views
 
 
 def shown(augment: Augment, view: int, seed: int = 0) -> torch.Tensor:
-    return Views(augment, seed).apply(PICTURES, EXAMPLES, np.full(len(EXAMPLES), view))
+    return Views(augment, seed).moves(EXAMPLES, np.full(len(EXAMPLES), view)).apply(PICTURES)
 
 
 def moved(picture: torch.Tensor, right: int, down: int) -> torch.Tensor:
@@ -70,8 +70,8 @@ def test_a_view_is_each_pictures_own_shift_and_then_flip(shift, flip, seed, view
 @settings(max_examples=40)
 def test_a_view_does_not_depend_on_the_rest_of_the_batch(augment, order, views):
     drawn = np.array(views) % augment.count
-    together = Views(augment, 7).apply(PICTURES, EXAMPLES, drawn)
-    apart = Views(augment, 7).apply(PICTURES[order], EXAMPLES[order], drawn[order])
+    together = Views(augment, 7).moves(EXAMPLES, drawn).apply(PICTURES)
+    apart = Views(augment, 7).moves(EXAMPLES[order], drawn[order]).apply(PICTURES[order])
     assert torch.equal(apart, together[order])
 
 

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.backbones._network import Network
-from bench.measure.flops import count_macs
+from bench.measure.flops import Operation, operations
 from bench.record import Cost
 
 if TYPE_CHECKING:
     from bench.training.learner import Learner
 
+Stages = tuple[tuple[Operation, ...], ...]
+Counted = Callable[[Network], Stages]
 
-def cost_of(learner: Learner, parent_flops: Iterable[int | None], peak_memory_bytes: int | None) -> Cost:
+
+def cost_of(
+    learner: Learner, parent_flops: Iterable[int | None], peak_memory_bytes: int | None, counted: Counted
+) -> Cost:
     """Return the cost of a learner's network and of its whole training.
 
     FLOPs are 2 x MACs. A training step counts its forward pass, and twice the forward pass of the part that gradients
     reach for the backward one. `flops_train` adds one pass of the frozen prefix over each view of this cell's own
     examples, the parents' forward passes over them, and the parents' own training; it is None when a parent's is.
-    Raises Uncountable when an operation of the network has no formula.
+    `counted` is `counted_for` this learner. Raises Uncountable when an operation of the network has no formula.
     """
-    network = learner.network
-    counted = cache(macs_from)
-    macs = counted(network)
-    total = macs(0)
+    stages = counted(learner.network)
+    total = _macs(stages)
     flops = 0
     for work in learner.work:
-        flops += 2 * work.examples * macs(work.forward)
+        flops += 2 * work.examples * _macs(stages[work.forward :])
         if work.backward is not None:
-            flops += 4 * work.examples * macs(work.backward)
+            flops += 4 * work.examples * _macs(stages[work.backward :])
     for forward, _, examples, views in learner.used:
-        passed = counted(forward.network)
-        whole = passed(0)
-        flops += 2 * examples * views * (whole if forward.cut is None else whole - passed(forward.cut))
+        flops += 2 * examples * views * _macs(counted(forward.network)[: forward.cut])
     trained: int | None = flops
     for of_parent in parent_flops:
         trained = None if trained is None or of_parent is None else trained + of_parent
@@ -59,25 +60,25 @@ def sizes_of(learner: Learner, peak_memory_bytes: int | None) -> Cost:
 
 def macs_from(network: Network) -> Callable[[int], int]:
     """Return a function that gives the MACs for one picture from stage k on, the head included."""
-    edge = network.inputs.resolution
-    shape: tuple[int, ...] = (3, edge, edge)
-
-    @cache
-    def macs(start: int) -> int:
-        if start == 0:
-            return count_macs(network.model, shape)
-        return macs(0) - count_macs(_Prefix(network, start), shape)
-
-    return macs
+    stages = operations_of(network)
+    return lambda start: _macs(stages[start:])
 
 
-class _Prefix(nn.Module):
-    """The first stages of a network, as a module whose work can be counted."""
+def counted_for(learner: Learner) -> Counted:
+    """Return a function that gives the operations of a network by stage, and counts each network once."""
+    return cache(partial(operations_of, trained=frozenset(learner.trained)))
 
-    def __init__(self, network: Network, count: int) -> None:
-        super().__init__()
-        self.network, self.count = network, count
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output of the prefix."""
-        return self.network.prefix(x, self.count)
+def operations_of(network: Network, trained: Collection[str] = ()) -> Stages:
+    """Return the products for one picture of each stage and, last, of the head; `trained` names what learns."""
+    edge, stages = network.inputs.resolution, network.stages
+    learns = [parameter for name, parameter in network.model.named_parameters() if name in trained]
+    parts: list[Callable[[Tensor], Tensor]] = [
+        *(stage.run for stage in stages),
+        partial(network.suffix, start=len(stages)),
+    ]
+    return operations(network, parts, (3, edge, edge), learns)
+
+
+def _macs(stages: Stages) -> int:
+    return sum(operation.macs for stage in stages for operation in stage)

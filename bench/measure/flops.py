@@ -1,12 +1,14 @@
-"""Multiply-accumulates of a forward pass, counted from the operations that really run."""
+"""Multiply-accumulates and elements moved in a forward pass, counted from the operations that really run."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, pairwise
 from math import prod
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 
@@ -27,28 +30,116 @@ _PRODUCTS = re.compile(
 )
 
 
+# Their first operand is added, not multiplied.
+_ADDED = ("addmm", "baddbmm", "addmv", "addbmm")
+
+# What a tensor depends on: the model's input, or a parameter that learns.
+_INPUT, _LEARNT = "input", "learnt"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One matrix product or convolution of a forward pass for one input.
+
+    macs       multiply-accumulates as published counts have them, with those on the zeros of a padding
+    needed     multiply-accumulates without those zeros
+    moved      elements read and written that there are once for each input
+    weights    elements read and written once a batch: what does not depend on the input
+    gradients  the products of its backward pass: (where no earlier stage learns, where one does)
+    """
+
+    macs: int
+    needed: int
+    moved: int
+    weights: int
+    gradients: tuple[int, int]
+
+
 class _Counter(TorchDispatchMode):
-    """Adds up FLOPs by torch's own formulas, and notes the operations that have none.
+    """Lists the products that run, by torch's own formulas, and notes the operations that have none.
 
     torch's FlopCounterMode uses the same formulas, but it also tracks modules, and fails on those that are called with
     a bare parameter where no gradient is recorded (CaiT).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, learns: Collection[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.operations: list[Operation] = []
         self.uncounted: set[str] = set()
+        # By storage, so that a view is what it is a view of. An address that is used again is set again.
+        self._on: dict[int, frozenset[str]] = {_storage(t): frozenset({_LEARNT}) for t in learns}
+
+    def enter(self, x: Tensor) -> None:
+        """Begin a stage that is fed with `x`."""
+        self._on[_storage(x)] = frozenset({_INPUT})
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func.overloadpacket
         name = packet.__name__
+        given = _tensors((args, kwargs))
+        on = [self._on.get(_storage(t), frozenset()) for t in given]
         out = func(*args, **kwargs)
+        made = _tensors(out)
         if packet in flop_registry:
-            self.flops += int(flop_registry[packet](*args, **kwargs, out_val=out))
+            macs = int(flop_registry[packet](*args, **kwargs, out_val=out)) // 2
+            taps = _taps(args, made[0]) if name == "convolution" else []
+            first = 1 if name in _ADDED else 0
+            self.operations.append(_operation(macs, taps, list(zip(given, on, strict=True)), first, made))
         elif func.namespace not in ("aten", "prim", "prims") or _PRODUCTS.search(name):
             self.uncounted.add(f"{func.namespace}.{name}")
+        for tensor in made:
+            self._on[_storage(tensor)] = frozenset().union(*on)
         return out
+
+
+def _operation(
+    macs: int,
+    taps: Sequence[tuple[int, int, int]],
+    given: Sequence[tuple[Tensor, frozenset[str]]],
+    first: int,
+    made: Sequence[Tensor],
+) -> Operation:
+    """Return an operation from its MACs, `_taps`, its operands with what they depend on, and its first factor."""
+    sizes = [_elements(tensor) for tensor, _ in given]
+    # A convolution with a stride longer than its kernel passes by a part of its input.
+    sizes[0] = sizes[0] * prod(min(n, inside) for n, inside, _ in taps) // prod(n for n, _, _ in taps)
+    moved = sum(size for size, (_, on) in zip(sizes, given, strict=True) if _INPUT in on)
+    weights, written = sum(sizes) - moved, sum(_elements(tensor) for tensor in made)
+    moved, weights = (moved + written, weights) if moved else (0, weights + written)
+    needed = macs * prod(inside for _, inside, _ in taps) // prod(padded for _, _, padded in taps)
+    factors = [on for _, on in given[first : first + 2]]
+    gradients = sum(_LEARNT in on for on in factors), sum(bool(on) for on in factors)
+    return Operation(macs, needed, moved, weights, gradients)
+
+
+def _taps(args: Sequence[Any], out: Tensor) -> list[tuple[int, int, int]]:
+    """Return, for each dimension of a convolution's picture, (length, products inside of it, products with padding)."""
+    x, weight, _, stride, padding, dilation, transposed = args[:7]
+    if transposed:
+        return []
+    found = []
+    for i, (n, k, made) in enumerate(zip(x.shape[2:], weight.shape[2:], out.shape[2:], strict=True)):
+        step, before, apart = (v[i] if len(v) > 1 else v[0] for v in (stride, padding, dilation))
+        inside = 0
+        for j in range(k):
+            shift = before - j * apart  # output o reads position o * step - shift
+            inside += max(0, min(made - 1, (n - 1 + shift) // step) - max(0, -(-shift // step)) + 1)
+        found.append((n, inside, made * k))
+    return found
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _elements(tensor: Tensor) -> int:
+    """Return how many elements a tensor really has: one that was expanded is read once."""
+    return min(tensor.numel(), tensor.untyped_storage().nbytes() // tensor.element_size())
 
 
 def count_macs(model: nn.Module, shape: tuple[int, ...]) -> int:
@@ -57,13 +148,33 @@ def count_macs(model: nn.Module, shape: tuple[int, ...]) -> int:
     Counts matrix products, convolutions and attention, as published counts do. The model may be on the meta device,
     where nothing is computed. Raises Uncountable when an operation would be missed.
     """
-    counter = _Counter()
+    return sum(operation.macs for operation in chain(*operations(model, [model], shape)))
+
+
+def operations(
+    model: nn.Module,
+    stages: Sequence[Callable[[Tensor], Tensor]],
+    shape: tuple[int, ...],
+    learns: Collection[Tensor] = (),
+) -> tuple[tuple[Operation, ...], ...]:
+    """Return the products of each stage of a model in one forward pass for one input of `shape`, in eval mode.
+
+    The stages are run one after the other; `learns` are the parameters that training changes. Raises Uncountable when
+    an operation would be missed.
+    """
+    x = _input(model, shape)
+    counter = _Counter(learns)
+    ends = [0]
     # The fused attention paths hide their products from the counter.
-    with _plain_attention(), _evaluating(model), torch.no_grad(), counter:
-        model(_input(model, shape))
+    with _plain_attention(), _evaluating(model), torch.no_grad():
+        for stage in stages:
+            counter.enter(x)
+            with counter:
+                x = stage(x)
+            ends.append(len(counter.operations))
     if counter.uncounted:
         raise Uncountable(f"no formula for {', '.join(sorted(counter.uncounted))}")
-    return counter.flops // 2
+    return tuple(tuple(counter.operations[begin:end]) for begin, end in pairwise(ends))
 
 
 def macs_by_fvcore(model: nn.Module, shape: tuple[int, ...]) -> int | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.backbones._network import Network
 from bench.record import Latency
-from bench.training.feed import autocast
+from bench.training.passes import autocast
 
 WARM_LIMIT_SECONDS = 2.0
 MIN_SAMPLES, MIN_SECONDS = 50, 1.0
@@ -24,22 +24,31 @@ def latency(network: Network, batch: int, precision: str, device: torch.device) 
     """Measure one forward pass of `batch` random pictures that are on the device already.
 
     Warm-up lasts until three medians of five agree within 2 %, for two seconds at most; then passes are timed one by
-    one for at least 50 samples and 1 second. On a GPU each sample ends when the device has finished. The percentiles
-    are of the samples that are kept.
+    one for at least 50 samples and 1 second. On a GPU each sample ends when the device has finished, and the device's
+    own clock is read beside the host's. The percentiles are of the samples that are kept. Whatever layout training
+    chose, the network runs channels last, so that cells of one architecture share one measurement.
     """
-    edge = network.inputs.resolution
+    edge, layout = network.inputs.resolution, network.layout
     generator = torch.Generator().manual_seed(0)
     inputs = [
         torch.randn(batch, 3, edge, edge, generator=generator).to(device, memory_format=torch.channels_last)
         for _ in range(ROTATED)
     ]
     was_training = network.training
-    network.eval()
+    network.arrange(torch.channels_last).eval()
+    on_device: list[float] = []
+
+    def measure(i: int) -> float:
+        host_ms, device_ms = _once(network.model, inputs[i % ROTATED])
+        on_device.extend(() if device_ms is None else (device_ms,))
+        return host_ms
+
     with torch.inference_mode(), autocast(device, precision):
-        samples = _samples(lambda i: _once(network.model, inputs[i % ROTATED]))
-    network.train(was_training)
-    kept = samples[:: -(-len(samples) // KEPT_SAMPLES)]
-    p50, p90, p99 = (float(x) for x in np.percentile(kept, [50, 90, 99]))
+        samples = _samples(measure)
+    network.arrange(layout).train(was_training)
+    every = -(-len(samples) // KEPT_SAMPLES)
+    kept = samples[::every]
+    p25, p50, p75, p90, p99 = (float(x) for x in np.percentile(kept, [25, 50, 75, 90, 99]))
     return Latency(
         device=device.type,
         threads=torch.get_num_threads(),
@@ -49,6 +58,8 @@ def latency(network: Network, batch: int, precision: str, device: torch.device) 
         p99_ms=p99,
         samples_ms=tuple(kept),
         throughput_per_second=batch * 1000 / p50,
+        iqr_ms=p75 - p25,
+        device_p50_ms=float(np.median(on_device[-len(samples) :: every])) if on_device else None,
     )
 
 
@@ -70,10 +81,16 @@ def _agree(medians: list[float]) -> bool:
     return len(medians) == 3 and max(medians) <= 1.02 * min(medians)
 
 
-def _once(model: nn.Module, x: Tensor) -> float:
-    """Return the milliseconds of one pass."""
+def _once(model: nn.Module, x: Tensor) -> tuple[float, float | None]:
+    """Return the milliseconds of one pass by the host's clock, and by the device's where it has one."""
+    if x.device.type != "cuda":
+        started = time.perf_counter()
+        model(x)
+        return (time.perf_counter() - started) * 1000, None
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     started = time.perf_counter()
+    begin.record()
     model(x)
-    if x.device.type == "cuda":
-        torch.cuda.synchronize(x.device)
-    return (time.perf_counter() - started) * 1000
+    end.record()
+    torch.cuda.synchronize(x.device)
+    return (time.perf_counter() - started) * 1000, begin.elapsed_time(end)

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.report import advice, evidence, export, figures, html, markdown, recipes, tables
-from bench.report.board import boards
+from bench.report.board import Board, boards
 from bench.report.page import Block, Figure, Heading, Page, Table
 from bench.report.study import Section, Study, sections
 from bench.report.units import listing
 
 __all__ = ["Study", "page", "write"]
+
+# A report of more sections than this begins with a table of the winners, and each section has its one main figure:
+# nobody looks through hundreds, and matplotlib takes half a second for each.
+MOST_IN_FULL = 4
 
 
 def write(study: Study, folder: Path) -> Path:
@@ -20,14 +24,16 @@ def write(study: Study, folder: Path) -> Path:
     Pictures in `folder`/figures that belong to no figure of this study are removed.
     """
     made = page(study)
+    cells = export.rows(study.records, study.parents)
     pictures = folder / "figures"
     pictures.mkdir(parents=True, exist_ok=True)
     kept = set()
     for figure in made.figures():
         for ending, content in (("svg", figure.svg), ("png", figure.png)):
             path = pictures / f"{figure.name}.{ending}"
-            path.write_bytes(content)
-            kept.add(path)
+            if content is not None:
+                path.write_bytes(content)
+                kept.add(path)
     for path in pictures.iterdir():
         if path.suffix in (".svg", ".png") and path not in kept:
             path.unlink()
@@ -35,8 +41,8 @@ def write(study: Study, folder: Path) -> Path:
     texts = {
         index: html.render(made),
         folder / "index.md": markdown.render(made),
-        folder / "cells.csv": export.csv_text(study),
-        folder / "cells.json": export.json_text(study, made),
+        folder / "cells.csv": export.csv_text(cells),
+        folder / "cells.json": export.json_text(study, made, cells),
     }
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -46,17 +52,22 @@ def write(study: Study, folder: Path) -> Path:
 def page(study: Study) -> Page:
     """Return the page of a study, which both renderers show."""
     found = sections(study)
+    standings = [boards(section, study.primary) for section in found]
+    several, many = len(found) > 1, len(found) > MOST_IN_FULL
     answer: list[Block] = []
     blocks: list[Block] = []
-    several = len(found) > 1
-    for number, section in enumerate(found, 1):
-        standing = boards(section, study.primary)
+    if many:
+        answer += [tables.winners(found, standings, study.primary), evidence.left_out(study, len(found))]
+    for number, (section, standing) in enumerate(zip(found, standings, strict=True), 1):
+        told = advice.answer(section, standing, study.primary)
         if several:
-            answer.append(Heading(section.title, 3))
             blocks.append(Heading(section.title, 2))
-        answer += advice.answer(section, standing, study.primary)
-        drawn = figures.draw(section, standing, study.primary, f"{number}-" if several else "")
-        blocks += _section(section, study.primary, drawn, 3 if several else 2)
+            answer += [] if many else [Heading(section.title, 3), *told]
+            blocks += told if many else []
+        else:
+            answer += told
+        drawn = figures.draw(section, standing, study.primary, f"{number}-" if several else "", alone=many)
+        blocks += _section(section, standing, study.primary, drawn, 3 if several else 2)
     blocks += evidence.failures(study)
     blocks += evidence.environments(study)
     blocks += evidence.reproduce(study)
@@ -66,9 +77,10 @@ def page(study: Study) -> Page:
     return Page(title, _facts(study, found), tuple(answer), tuple(blocks))
 
 
-def _section(section: Section, primary: str, drawn: dict[str, Figure], level: int) -> list[Block]:
+def _section(
+    section: Section, standing: tuple[Board, ...], primary: str, drawn: dict[str, Figure], level: int
+) -> list[Block]:
     """Return the tables and figures of one data set and backbone."""
-    standing = boards(section, primary)
     blocks: list[Block] = [Heading("Results", level), tables.results(section, standing, primary)]
     blocks += [drawn[name] for name in ("size", "time") if name in drawn]
     if "convergence" in drawn:
@@ -92,6 +104,7 @@ def _section(section: Section, primary: str, drawn: dict[str, Figure], level: in
         tables.latency(section),
     ]
     blocks += _titled("Cost", costs, level)
+    blocks += _titled("How near the machine's limit", [tables.limit(section)], level)
     blocks += _titled("Quality", [tables.quality(section, primary)], level)
     trained = recipes.recipe(section)
     return [*blocks, Heading("Recipe", level), *trained] if trained else blocks

@@ -6,12 +6,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.naming import labels
+from bench.naming import labels, once
 from bench.record import Record
 from bench.report.page import Block, Fold, Heading, Paragraph, Span, Table, Verbatim
 from bench.report.study import Study, value
 from bench.report.tables import NO_TIMING
 from bench.report.units import MISSING, metric, sentence, significant
+
+# More cells than this are no longer read as a table of a page, but in cells.csv.
+MOST_ROWS = 500
 
 
 def outcome(records: Sequence[Record]) -> str:
@@ -28,7 +31,7 @@ def failures(study: Study) -> tuple[Block, ...]:
     if not bad:
         return heading, Paragraph((Span(f"{sentence(outcome(records))}."),))
     rows = []
-    for r in bad:
+    for r in bad[:MOST_ROWS]:
         c = r.cell
         where = f"{c.dataset.get('name')} · {c.backbone.get('name')}"
         strategy = str(c.strategy.get("name"))
@@ -37,7 +40,8 @@ def failures(study: Study) -> tuple[Block, ...]:
         row = (strategy, where, str(c.size), str(c.seed), r.status, reason)
         rows.append((*(Span(text) for text in row), see))
     head = ("strategy", "data · backbone", "n", "seed", "status", "reason", "to see it")
-    note = f"{sentence(outcome(records))}; the others are listed here and counted in the tables above."
+    listed = "listed here" if len(bad) <= MOST_ROWS else f"in cells.csv, the first {MOST_ROWS} of them listed here,"
+    note = f"{sentence(outcome(records))}; the others are {listed} and counted in the tables above."
     return heading, Paragraph((Span(note),)), Table("failures", head, tuple(rows), len(head))
 
 
@@ -87,8 +91,26 @@ def appendix(study: Study) -> tuple[Block, ...]:
             summaries.setdefault(str(record.cell.backbone.get("name")), str(text))
     for name, text in sorted(summaries.items()):
         blocks.append(Fold(f"Architecture of {name}", (Verbatim(text),)))
-    blocks.append(Fold(f"Every cell ({len(study.records)})", (every_cell(study),)))
+    if len(study.records) <= MOST_ROWS:
+        blocks.append(Fold(f"Every cell ({len(study.records)})", (every_cell(study),)))
+    else:
+        blocks.append(Paragraph((Span(f"Every cell: cells.csv has a row for each of the {len(study.records)}."),)))
     return tuple(blocks)
+
+
+def left_out(study: Study, sections: int) -> Paragraph:
+    """Say what a report of many sections leaves out, and how to get it."""
+    command = study.command.replace("bench run", "bench report", 1)
+    return Paragraph(
+        (
+            Span(
+                f"Each of the {sections} pairs of data set and backbone has a section with its tables and one figure. "
+            ),
+            Span("To draw all figures of one of them: "),
+            Span(f"{command} --only dataset=NAME,backbone=NAME --reports FOLDER", "code"),
+        ),
+        "note",
+    )
 
 
 def every_cell(study: Study) -> Table:
@@ -113,9 +135,11 @@ def every_cell(study: Study) -> Table:
 
 def strategy_labels(records: Sequence[Record]) -> list[str]:
     """Return the label of each record's strategy, among all strategies of the study."""
-    specs = {repr(sorted(r.cell.strategy.items(), key=lambda kv: kv[0])): r.cell.strategy for r in records}
+    strategies = [r.cell.strategy for r in records]
+    keys = once(strategies, lambda strategy: repr(sorted(strategy.items(), key=lambda kv: kv[0])))
+    specs = dict(zip(keys, strategies, strict=True))
     names = dict(zip(specs, labels(list(specs.values())), strict=True))
-    return [names[repr(sorted(r.cell.strategy.items(), key=lambda kv: kv[0]))] for r in records]
+    return [names[key] for key in keys]
 
 
 def device(records: Sequence[Record]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.record import Record
@@ -37,8 +38,8 @@ def rows(records: Sequence[Record], parents: frozenset[str]) -> list[dict[str, A
             "environment": record.environment.get("fingerprint"),
         }
         row |= {f"metrics.{k}": v for k, v in sorted(record.metrics.items())}
-        row |= {f"seconds.{k}": v for k, v in asdict(record.seconds).items()}
-        row |= {f"cost.{k}": v for k, v in asdict(record.cost).items()}
+        row |= {f"seconds.{k}": v for k, v in vars(record.seconds).items()}
+        row |= {f"cost.{k}": v for k, v in vars(record.cost).items()}
         for entry in record.latency:
             stem = f"latency.{entry.device}.batch{entry.batch}"
             for name in ("p50_ms", "p90_ms", "p99_ms", "throughput_per_second"):
@@ -56,13 +57,17 @@ def frame(records: Sequence[Record], parents: frozenset[str] = frozenset()) -> p
     return pd.DataFrame(rows(records, parents), dtype=object)
 
 
-def csv_text(study: Study) -> str:
-    """Return the rows as CSV; what could not be had is an empty field."""
-    return frame(study.records, study.parents).to_csv(index=False, lineterminator="\n")
+def csv_text(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV; what could not be had is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(cells[0] if cells else ())
+    writer.writerows(row.values() for row in cells)
+    return text.getvalue()
 
 
-def json_text(study: Study, page: Page) -> str:
-    """Return the rows and the page's tables as JSON."""
+def json_text(study: Study, page: Page, cells: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows and the page's tables as JSON."""
     tables = [
         {
             "name": table.name,
@@ -73,10 +78,17 @@ def json_text(study: Study, page: Page) -> str:
         }
         for table in page.tables()
     ]
+    # The rows are nearly all of it, and flat: laid out by their separators they are written in C, ten times as fast.
+    flat = json.JSONEncoder(separators=(",\n   ", ": "), allow_nan=False, ensure_ascii=False)
+    rows = ",\n  ".join(f"{{\n   {flat.encode(row)[1:-1]}\n  }}" for row in cells)
     body = {
-        "suite": study.suite,
-        "primary": study.primary,
-        "cells": rows(study.records, study.parents),
-        "tables": tables,
+        "suite": _laid_out(study.suite),
+        "primary": _laid_out(study.primary),
+        "cells": f"[\n  {rows}\n ]",
+        "tables": _laid_out(tables),
     }
-    return json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False, sort_keys=False) + "\n"
+    return "{\n" + ",\n".join(f' "{key}": {text}' for key, text in body.items()) + "\n}\n"
+
+
+def _laid_out(value: Any) -> str:
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False).replace("\n", "\n ")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import statistics
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.compare.statistics import summarise
@@ -48,17 +49,38 @@ CSS_PX_PER_INCH = 96
 Drawn = list[tuple[Any, str]]
 
 
-def draw(section: Section, standing: Sequence[Board], primary: str, prefix: str) -> dict[str, Figure]:
-    """Return the figures that these records can fill, by what they show: "size", "time", "convergence"."""
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is saved."""
+
+    canvas: Canvas
+    name: str
+    alt: str
+    caption: str
+
+
+def draw(
+    section: Section, standing: Sequence[Board], primary: str, prefix: str, alone: bool = False
+) -> dict[str, Figure]:
+    """Return the figures that these records can fill, by what they show: "size", "time", "convergence".
+
+    `alone` draws the first of these only, and as SVG only.
+    """
     from matplotlib import style
 
-    made: dict[str, Figure | None] = {}
+    ways: dict[str, Callable[[], Drawing | None]] = {
+        "size": lambda: _by_size(section, standing, primary),
+        "time": lambda: _by_time(section, primary),
+        "convergence": lambda: _convergence(section),
+    }
+    made: dict[str, Figure] = {}
     # From the defaults, so that a user's own style file cannot change the bytes.
     with style.context(["default", STYLE]), _any_letters():
-        made["size"] = _by_size(section, standing, primary, prefix)
-        made["time"] = _by_time(section, primary, prefix)
-        made["convergence"] = _convergence(section, prefix)
-    return {name: figure for name, figure in made.items() if figure is not None}
+        for name, way in ways.items():
+            drawing = None if alone and made else way()
+            if drawing is not None:
+                made[name] = _figure(drawing, prefix, png=not alone)
+    return made
 
 
 def colour(line: Line) -> str:
@@ -66,7 +88,7 @@ def colour(line: Line) -> str:
     return PARENT_GREY if line.role else COLOURS[line.index % len(COLOURS)]
 
 
-def _by_size(section: Section, standing: Sequence[Board], primary: str, prefix: str) -> Figure | None:
+def _by_size(section: Section, standing: Sequence[Board], primary: str) -> Drawing | None:
     if len([board for board in standing if board.ranked]) < 2:
         return None
     canvas, axes = _canvas(6.0, 4.7)
@@ -97,10 +119,10 @@ def _by_size(section: Section, standing: Sequence[Board], primary: str, prefix: 
     )
     caption = f"{sentence(metric(primary))} against data size."
     caption += " Lines join means; bars are ± one deviation, dots are seeds."
-    return _figure(canvas, f"{prefix}by-size", alt, caption)
+    return Drawing(canvas, "by-size", alt, caption)
 
 
-def _by_time(section: Section, primary: str, prefix: str) -> Figure | None:
+def _by_time(section: Section, primary: str) -> Drawing | None:
     canvas, axes = _canvas(6.0, 4.7)
     drawn: Drawn = []
     times: list[float] = []
@@ -136,10 +158,10 @@ def _by_time(section: Section, primary: str, prefix: str) -> Figure | None:
     caption = f"{sentence(metric(primary))} against standalone time: up and left is better."
     caption += " Larger markers have more labelled examples." if len(section.sizes) > 1 else ""
     caption += " Hollow markers leave out the training of the parent, such as a teacher." if hollow else ""
-    return _figure(canvas, f"{prefix}by-time", alt, caption)
+    return Drawing(canvas, "by-time", alt, caption)
 
 
-def _convergence(section: Section, prefix: str) -> Figure | None:
+def _convergence(section: Section) -> Drawing | None:
     curves = {(ln.label, n): _curve(ln, n) for ln in section.lines for n in section.sizes}
     sizes = [n for n in section.sizes if any(curves[ln.label, n] for ln in section.lines)]
     if not sizes:
@@ -177,7 +199,7 @@ def _convergence(section: Section, prefix: str) -> Figure | None:
         f"training (bottom), one column for each of n = {_sizes(sizes)}."
     )
     caption = "Convergence on the monitor split: mean over seeds, band from the lowest to the highest seed."
-    return _figure(canvas, f"{prefix}convergence", alt, caption)
+    return Drawing(canvas, "convergence", alt, caption)
 
 
 def _sizes(sizes: Sequence[int]) -> str:
@@ -276,15 +298,17 @@ def _round_ticks(values: Sequence[float], most: int = 7) -> list[float]:
     return inside or [low]
 
 
-def _figure(canvas: Canvas, name: str, alt: str, caption: str) -> Figure:
-    import matplotlib
+def _figure(drawing: Drawing, prefix: str, png: bool) -> Figure:
+    width = round(drawing.canvas.get_figwidth() * CSS_PX_PER_INCH)
+    svg = _saved(drawing.canvas, format="svg", metadata={"Date": None, "Creator": None})
+    sharp = _saved(drawing.canvas, format="png", metadata={"Software": None}, dpi=2 * CSS_PX_PER_INCH) if png else None
+    return Figure(f"{prefix}{drawing.name}", drawing.alt, drawing.caption, svg, sharp, width)
 
-    svg, png = io.BytesIO(), io.BytesIO()
-    canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    with matplotlib.rc_context({"savefig.dpi": 2 * CSS_PX_PER_INCH}):
-        canvas.savefig(png, format="png", metadata={"Software": None})
-    width = round(canvas.get_figwidth() * CSS_PX_PER_INCH)
-    return Figure(name, alt, caption, svg.getvalue(), png.getvalue(), width)
+
+def _saved(canvas: Canvas, **options: Any) -> bytes:
+    file = io.BytesIO()
+    canvas.savefig(file, **options)
+    return file.getvalue()
 
 
 @contextmanager

@@ -56,14 +56,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in both formats. `width_px` is its natural width on a screen."""
+    """A picture, as SVG and, unless it is one of very many, as PNG. `width_px` is its natural width on a screen."""
 
     kind: ClassVar[str] = "figure"
     name: str
     alt: str
     caption: str
     svg: bytes
-    png: bytes
+    png: bytes | None
     width_px: int
 
 
@@ -100,7 +100,7 @@ class Page:
 
     def tables(self) -> tuple[Table, ...]:
         """Return the tables in the order of the page, those in folds too."""
-        return tuple(_tables(self.blocks))
+        return tuple(_tables((*self.answer, *self.blocks)))
 
 
 def _tables(blocks: tuple[Block, ...]) -> list[Table]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.naming import flat
+from bench.naming import distinct, flat
 from bench.record import Record
 from bench.report.page import Block, Paragraph, Span, Table
 from bench.report.study import Section
@@ -35,8 +35,8 @@ def _table(section: Section, name: str) -> Table:
 def _fields(records: list[Record] | tuple[Record, ...]) -> dict[str, dict[Any, None]]:
     """Return the values of each field of the recipe, in the order of the records."""
     found: dict[str, dict[Any, None]] = {}
-    for record in records:
-        for name, value in flat(record.cell.recipe):
+    for shared in distinct(record.cell.recipe for record in records):
+        for name, value in flat(shared):
             found.setdefault(name, {})[value if not isinstance(value, list) else str(value)] = None
     return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from bench.naming import HIDDEN, flat, labels
+from bench.naming import HIDDEN, distinct, flat, labels, once
 from bench.record import Record
 
 
@@ -43,7 +45,14 @@ class Line:
 
     def at(self, size: int) -> tuple[Record, ...]:
         """Return every record at a size, whatever its status."""
-        return tuple(r for r in self.records if r.cell.size == size)
+        return self._by_size.get(size, ())
+
+    @cached_property
+    def _by_size(self) -> dict[int, tuple[Record, ...]]:
+        found: dict[int, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record.cell.size, []).append(record)
+        return {size: tuple(records) for size, records in found.items()}
 
     def by_seed(self, size: int, path: str) -> dict[int, float]:
         """Return the values under a dotted path by seed, of the cells that ended ok and have one."""
@@ -80,21 +89,24 @@ def value(record: Record, path: str) -> float | None:
     """Return the number under a dotted path ("metrics.auroc", "seconds.train"), or None."""
     part, _, key = path.partition(".")
     holder = getattr(record, part)
-    found = holder.get(key) if isinstance(holder, Mapping) else getattr(holder, key)
+    found = holder.get(key) if isinstance(holder, dict | Mapping) else getattr(holder, key)
     return None if found is None else float(found)
 
 
 def sections(study: Study) -> tuple[Section, ...]:
     """Return the sections of a study in the order of its records."""
     own = [r for r in study.records if r.cell_id not in study.parents]
-    datasets = _named([r.cell.dataset for r in own])
-    backbones = _named([_trunk(r) for r in own if _pretrained(r)] + [_bare(r) for r in own])
-    trunks, order = _trunks(own), _places(own)
+    data, models = [r.cell.dataset for r in own], [r.cell.backbone for r in own]
+    several = distinct(models)
+    datasets = _named(distinct(data))
+    backbones = _named([_shown(b) for b in several if _pretrained(b)] + [_bare(b) for b in several])
+    trunks, order = _trunks(several), _places(distinct(r.cell.strategy for r in own))
     found: dict[tuple[str, str], list[Record]] = {}
-    for record in own:
-        for trunk in _homes(record, trunks):
-            key = datasets[_key(record.cell.dataset)], backbones[_key(trunk)]
-            found.setdefault(key, []).append(record)
+    titles = once(data, lambda spec: datasets[_key(spec)])
+    homes = once(models, lambda spec: [backbones[_key(trunk)] for trunk in _homes(spec, trunks)])
+    for record, dataset, names in zip(own, titles, homes, strict=True):
+        for backbone in names:
+            found.setdefault((dataset, backbone), []).append(record)
     by_id = {r.cell_id: r for r in study.records}
     made = []
     for (dataset, backbone), records in found.items():
@@ -109,11 +121,12 @@ def _lines(records: Sequence[Record], places: Mapping[str, int]) -> tuple[Line, 
     extra = _distinguishing(records)
     groups: dict[str, list[Record]] = {}
     specs: dict[str, dict[str, Any]] = {}
-    for record in records:
-        spec = {**record.cell.strategy, **{k: v for k, v in _context(record).items() if k in extra}}
-        spec = {k: v for k, v in spec.items() if k not in HIDDEN}
-        groups.setdefault(_key(spec), []).append(record)
-        specs[_key(spec)] = spec
+    own = once([r.cell.strategy for r in records], _shown)
+    told = [{k: v for k, v in _context(r).items() if k in extra} if extra else {} for r in records]
+    whole = [{**spec, **_shown(context)} if extra else spec for spec, context in zip(own, told, strict=True)]
+    for record, spec, key in zip(records, whole, once(whole, _key), strict=True):
+        groups.setdefault(key, []).append(record)
+        specs[key] = spec
     names = dict(zip(specs, labels(list(specs.values())), strict=True))
     fresh = len(places)
     lines = []
@@ -128,18 +141,18 @@ def _lines(records: Sequence[Record], places: Mapping[str, int]) -> tuple[Line, 
 def _parent_lines(records: Sequence[Record], by_id: Mapping[str, Record], parents: frozenset[str]) -> tuple[Line, ...]:
     """Return the parents of these records, and theirs, as lines labelled with their role."""
     roles: dict[str, str] = {}
-    queue = [item for r in records for item in r.cell.parents.items()]
+    queue = deque(item for r in records for item in r.cell.parents.items())
     while queue:
-        role, cell_id = queue.pop(0)
+        role, cell_id = queue.popleft()
         if cell_id in roles or cell_id not in by_id or cell_id not in parents:
             continue
         roles[cell_id] = role
         queue.extend(by_id[cell_id].cell.parents.items())
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for cell_id, role in roles.items():
-        cell = by_id[cell_id].cell
-        strategy = {k: v for k, v in cell.strategy.items() if k not in HIDDEN}
-        groups.setdefault((role, _key(strategy), str(cell.backbone.get("name"))), []).append(by_id[cell_id])
+        record = by_id[cell_id]
+        key = role, _key(_shown(record.cell.strategy)), str(record.cell.backbone.get("name"))
+        groups.setdefault(key, []).append(record)
     firsts = [members[0].cell.strategy for members in groups.values()]
     return tuple(
         Line(f"{role}: {label} on {backbone}", i, tuple(members), role)
@@ -147,25 +160,28 @@ def _parent_lines(records: Sequence[Record], by_id: Mapping[str, Record], parent
     )
 
 
-def _places(records: Iterable[Record]) -> dict[str, int]:
+def _places(strategies: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Give each strategy of the study its place, so that it has one colour in every section."""
     places: dict[str, int] = {}
-    for record in records:
-        key = _key({k: v for k, v in record.cell.strategy.items() if k not in HIDDEN})
-        places.setdefault(key, len(places))
+    for strategy in strategies:
+        places.setdefault(_key(_shown(strategy)), len(places))
     return places
+
+
+def _shown(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in spec.items() if k not in HIDDEN}
 
 
 def _distinguishing(records: Sequence[Record]) -> set[str]:
     """Return the fields outside the strategy that differ between cells of one strategy, size and seed."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        key = _key([record.cell.strategy, record.cell.size, record.cell.seed])
-        groups.setdefault(key, []).append(_context(record))
+    groups: dict[tuple[str, int, int], list[Record]] = {}
+    for record, key in zip(records, once([r.cell.strategy for r in records], _key), strict=True):
+        groups.setdefault((key, record.cell.size, record.cell.seed), []).append(record)
     found: set[str] = set()
     for group in groups.values():
-        keys = {k for context in group for k in context}
-        found |= {k for k in keys if len({repr(c.get(k)) for c in group}) > 1}
+        contexts = [_context(record) for record in group] if len(group) > 1 else []
+        keys = {k for context in contexts for k in context}
+        found |= {k for k in keys if len({repr(c.get(k)) for c in contexts}) > 1}
     return found
 
 
@@ -180,34 +196,30 @@ def _named(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return dict(zip(unique, labels(list(unique.values())), strict=True))
 
 
-def _pretrained(record: Record) -> bool:
-    return record.cell.backbone.get("weights") != "random"
+def _pretrained(backbone: Mapping[str, Any]) -> bool:
+    return backbone.get("weights") != "random"
 
 
-def _bare(record: Record) -> dict[str, Any]:
-    return {k: record.cell.backbone[k] for k in ("name", "source") if k in record.cell.backbone}
+def _bare(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: backbone[k] for k in ("name", "source") if k in backbone}
 
 
-def _trunk(record: Record) -> dict[str, Any]:
-    return {k: v for k, v in record.cell.backbone.items() if k not in HIDDEN}
-
-
-def _trunks(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
+def _trunks(backbones: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return, for each bare backbone, the variants of its weights that open a section of their own."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for record in records:
-        variants = found.setdefault(_key(_bare(record)), {})
-        if _pretrained(record):
-            variants.setdefault(_key(_trunk(record)), _trunk(record))
+    for backbone in backbones:
+        variants = found.setdefault(_key(_bare(backbone)), {})
+        if _pretrained(backbone):
+            variants.setdefault(_key(_shown(backbone)), _shown(backbone))
     return {bare: list(variants.values()) for bare, variants in found.items()}
 
 
-def _homes(record: Record, trunks: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _homes(backbone: Mapping[str, Any], trunks: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return the backbones a record belongs to: one that starts at random stands beside each with weights."""
-    variants = trunks[_key(_bare(record))]
+    variants = trunks[_key(_bare(backbone))]
     if len(variants) <= 1:
-        return [_bare(record)]
-    return [_trunk(record)] if _pretrained(record) else variants
+        return [_bare(backbone)]
+    return [_shown(backbone)] if _pretrained(backbone) else variants
 
 
 def _key(item: Any) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.compare.statistics import summarise
-from bench.record import Record
+from bench.record import Latency, Record
 from bench.report.board import Board
 from bench.report.page import Notes, Span, Table
 from bench.report.study import Line, Section, value
 from bench.report.units import BASE, MISSING, Unit, metric, scale, sentence, significant, spread
 
-NO_TIMING = "shared the device while being timed: seconds are not comparable"
+NO_TIMING = "shared the device while being timed, or its speed changed: seconds are not comparable"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ MODEL = (
     Column("forward", "cost.flops_forward", "flops"),
     Column("weights", "cost.weights_bytes", "bytes"),
 )
+LATENCY = {
+    "p50_ms": "p50 (ms)",
+    "p90_ms": "p90 (ms)",
+    "p99_ms": "p99 (ms)",
+    "iqr_ms": "IQR (ms)",
+    "device_p50_ms": "p50 on the device (ms)",
+    "throughput_per_second": "images per second",
+}
+FLOOR = {"floor_seconds": "floor (s)", "measured_seconds": "measured (s)", "fraction": "floor / measured"}
 
 
 def results(section: Section, standing: Sequence[Board], primary: str) -> Table:
@@ -79,6 +88,23 @@ def results(section: Section, standing: Sequence[Board], primary: str) -> Table:
     caption += _interval(section, primary)
     head = ("strategy", *(f"n = {n}" for n in section.sizes))
     return Table("results", head, tuple(rows), 1, f"{caption}.", tuple(notes.texts))
+
+
+def winners(found: Sequence[Section], standings: Sequence[Sequence[Board]], primary: str) -> Table:
+    """Return section x size: the strategy with the best mean, ≈ where the second is not shown to differ from it."""
+    sizes = sorted({board.size for standing in standings for board in standing})
+    rows = []
+    for section, standing in zip(found, standings, strict=True):
+        texts = {board.size: _winner(board) for board in standing if board.ranked}
+        rows.append((Span(section.title), *(Span(texts.get(size, MISSING)) for size in sizes)))
+    caption = f"The strategy with the best mean {metric(primary)} on test; ≈ where the second is not shown to differ."
+    return Table("winners", ("data · backbone", *(f"n = {n}" for n in sizes)), tuple(rows), len(sizes) + 1, caption)
+
+
+def _winner(board: Board) -> str:
+    (best, summary), *others = board.ranked
+    near = bool(others) and board.near_best(others[0][0].label)
+    return f"{'≈ ' if near else ''}{best.label} {summary.mean:.3f}"
 
 
 def _interval(section: Section, primary: str) -> str:
@@ -117,10 +143,11 @@ def costs(section: Section, columns: Sequence[Column], name: str, caption: str) 
     A strategy whose numbers are the same at every size has one row, for "all". A column without numbers is
     left out, unless a reason was given for its absence.
     """
-    shown = [c for c in columns if _known(section, c)]
+    numbers = {c: _column(section, c) for c in columns}
+    shown = [c for c in columns if numbers[c] or _explained(section, c)]
     if not shown:
         return None
-    units = [scale(_column(section, c), c.unit) for c in shown]
+    units = [scale(numbers[c], c.unit) for c in shown]
     notes = Notes()
     rows: list[tuple[Span, ...]] = []
     for line in section.rows:
@@ -138,25 +165,69 @@ def costs(section: Section, columns: Sequence[Column], name: str, caption: str) 
 
 
 def latency(section: Section) -> Table | None:
-    """Return latency by strategy and batch size: medians over all cells, since it does not depend on n."""
+    """Return latency by strategy and batch size: medians over all cells, since it does not depend on n.
+
+    What no record has, such as a GPU's own clock on a CPU, has no column.
+    """
+    measured = [entry for line in section.rows for r in line.records if r.status == "ok" for entry in r.latency]
+    fields = [field for field in LATENCY if any(_of(entry, field) is not None for entry in measured)]
     shared: dict[tuple[str, ...], list[Line]] = {}
     for line in section.rows:
         entries = [entry for r in line.records if r.status == "ok" for entry in r.latency]
         for key in sorted({(e.batch, e.device, e.threads) for e in entries}):
             batch, device, threads = key
             mine = [e for e in entries if (e.batch, e.device, e.threads) == key]
-            numbers = tuple(
-                significant(statistics.median(getattr(e, field) for e in mine))
-                for field in ("p50_ms", "p90_ms", "p99_ms", "throughput_per_second")
-            )
+            numbers = tuple(_middle([v for e in mine if (v := _of(e, field)) is not None]) for field in fields)
             where = f"{device}, {threads} threads" if threads else device
             shared.setdefault((where, str(batch), *numbers), []).append(line)
     if not shared:
         return None
     rows = tuple((Span(_together(lines, section)), *(Span(t) for t in row)) for row, lines in shared.items())
-    head = ("strategy", "device", "batch", "p50 (ms)", "p90 (ms)", "p99 (ms)", "images per second")
+    head = ("strategy", "device", "batch", *(LATENCY[field] for field in fields))
     caption = "Latency of the whole model, without decoding; medians over the cells of a row."
     return Table("latency", head, rows, 2, caption)
+
+
+def limit(section: Section) -> Table | None:
+    """Return the floor of the training beside what it took, strategy x size; None when no record has a floor."""
+    notes = Notes()
+    rows: list[tuple[str, ...]] = []
+    for line, size in points(section):
+        records = [r for r in line.at(size) if r.status == "ok"]
+        found = [held for r in records if isinstance(held := r.details.get("roofline"), Mapping)]
+        reasons = dict.fromkeys(r.reasons["details.roofline"] for r in records if "details.roofline" in r.reasons)
+        numbers = [_middle([float(held[key]) for held in found]) for key in FLOOR]
+        if found and not all(r.timing_valid for r in records):
+            numbers[1] += f" {notes.mark(NO_TIMING)}"
+        elif reasons and not found:
+            numbers[0] += f" {notes.mark('; '.join(reasons))}"
+        bound = "/".join(sorted({str(held["bound"]) for held in found})) or MISSING
+        rows.append((line.label, str(size), *numbers, bound, _drift(records)))
+    if all(row[-2] == MISSING for row in rows):
+        return None
+    head = ("strategy", "n", *FLOOR.values(), "bound by", "largest drift")
+    caption = (
+        "How near the machine's limit: the least seconds that the matrix products and convolutions of the training and "
+        "of its feature passes need at the machine's measured peak and bandwidth, beside what they took. Medians over "
+        "seeds. Drift is how much a fixed piece of work differed before and after a cell."
+    )
+    made = tuple(tuple(Span(text) for text in row) for row in rows)
+    return Table("limit", head, made, 1, caption, tuple(notes.texts))
+
+
+def _drift(records: Sequence[Record]) -> str:
+    """Return the largest drift of the calibration kernels around these cells, in percent."""
+    drifts = [float(held["drift"]) for r in records if isinstance(held := r.details.get("calibration"), Mapping)]
+    return f"{max(drifts):.0%}" if drifts else MISSING
+
+
+def _middle(values: Sequence[float]) -> str:
+    return significant(statistics.median(values)) if values else MISSING
+
+
+def _of(entry: Latency, field: str) -> float | None:
+    found: float | None = getattr(entry, field)
+    return found
 
 
 def _together(lines: Sequence[Line], section: Section) -> str:
@@ -223,7 +294,7 @@ def _column(section: Section, column: Column) -> list[float]:
     return [v for r in records if (v := column.read(r)) is not None]
 
 
-def _known(section: Section, column: Column) -> bool:
-    records = [r for line in section.rows for r in line.records if r.status == "ok"]
-    explained = column.of is None and any(column.path in r.reasons for r in records)
-    return explained or bool(_column(section, column))
+def _explained(section: Section, column: Column) -> bool:
+    """Say whether a reason was given for the absence of a number."""
+    records = (r for line in section.rows for r in line.records if r.status == "ok")
+    return column.of is None and any(column.path in r.reasons for r in records)

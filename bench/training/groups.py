@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import cos, pi
 from typing import Any
 
@@ -57,8 +57,8 @@ def epochs_of(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
     return tuple(given)
 
 
-def optimizer_for(network: Network, phase: Phase, recipe: Recipe) -> Optimizer:
-    """Return the recipe's optimiser over a phase's trainable parameters.
+def optimizer_for(network: Network, phase: Phase, recipe: Recipe, capturable: bool = False) -> Optimizer:
+    """Return the recipe's optimiser over a phase's trainable parameters; `capturable` in a CUDA graph.
 
     The head learns at `recipe.lr * phase.lr`, the last stage at `phase.decay` times that, and each stage before it at
     `phase.decay` times the next. Weight decay leaves biases and norms (one dimension or none) alone, and pulls on a
@@ -70,21 +70,38 @@ def optimizer_for(network: Network, phase: Phase, recipe: Recipe) -> Optimizer:
     for named, factor in [*parts, (network.head_parameters(), 1.0)]:
         for _, parameter in named:
             if parameter.requires_grad:
-                decay = recipe.weight_decay * phase.weight_decay if parameter.dim() > 1 else 0.0
-                members[recipe.lr * phase.lr * factor, decay].append(parameter)
-    groups = [{"params": p, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), p in members.items()]
-    return _OPTIMIZERS[recipe.optimizer](groups)
+                rate, decay = rates_of(phase, recipe)
+                members[rate * factor, decay if parameter.dim() > 1 else 0.0].append(parameter)
+    return optimizer_of(recipe, members, capturable)
 
 
-def _adamw(groups: list[dict[str, Any]]) -> Optimizer:
-    return torch.optim.AdamW(groups, fused=True)
+def rates_of(phase: Phase, recipe: Recipe) -> tuple[float, float]:
+    """Return the head's peak learning rate in a phase, and the weight decay of matrices."""
+    return recipe.lr * phase.lr, recipe.weight_decay * phase.weight_decay
 
 
-def _adam(groups: list[dict[str, Any]]) -> Optimizer:
-    return torch.optim.Adam(groups, fused=True)
+def optimizer_of(
+    recipe: Recipe, members: Mapping[tuple[float, float], list[nn.Parameter]], capturable: bool = False
+) -> Optimizer:
+    """Return the recipe's optimiser over parameters by (peak rate, weight decay)."""
+    groups: list[dict[str, Any]] = [
+        {"params": p, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), p in members.items()
+    ]
+    if capturable:
+        # A graph reads its rates from the device's memory: a number would be the same in every replay.
+        groups = [{**group, "lr": torch.tensor(group["lr"], device=group["params"][0].device)} for group in groups]
+    return _OPTIMIZERS[recipe.optimizer](groups, capturable)
 
 
-def _sgd(groups: list[dict[str, Any]]) -> Optimizer:
+def _adamw(groups: list[dict[str, Any]], capturable: bool) -> Optimizer:
+    return torch.optim.AdamW(groups, fused=True, capturable=capturable)
+
+
+def _adam(groups: list[dict[str, Any]], capturable: bool) -> Optimizer:
+    return torch.optim.Adam(groups, fused=True, capturable=capturable)
+
+
+def _sgd(groups: list[dict[str, Any]], capturable: bool) -> Optimizer:
     return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=True)
 
 
@@ -95,7 +112,10 @@ def set_rate(optimizer: Optimizer, schedule: str, step: int, steps: int) -> None
     """Set every group's rate for step `step` of `steps` (from 0) to its share of the group's peak."""
     factor = rate_factor(schedule, step, steps)
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(group["peak"] * factor)
+        else:
+            group["lr"] = group["peak"] * factor
 
 
 def rate_factor(schedule: str, step: int, steps: int) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,23 @@ from bench.recipe import Augment, Recipe
 from bench.record import Point
 from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
-from bench.training.feed import FORWARD_BATCH, ActivationFeed, Cache, Feed, Forward, PictureFeed, infer
+from bench.training.autotune import Autotune, Mode, Verdict
+from bench.training.feed import ActivationFeed, Feed, PictureFeed, batches
 from bench.training.groups import choose, epochs_of, first_stage
-from bench.training.loop import Epoch, Lesson, batches, train
+from bench.training.heads import Heads, Lessons
+from bench.training.loop import Epoch, train
+from bench.training.passes import Cache, Forward, forward_batches, infer
+from bench.training.rows import Keys, Rows
+from bench.training.sources import source_of
 from bench.training.standardize import Standardized
+from bench.training.step import Lesson
 from bench.training.views import Views, key_of
 
 PLAIN = Views(Augment(), 0)
-# Activations of one selection are kept up to this size; beyond it, the frozen stages run again each time.
-CACHE_LIMIT_BYTES = 2 * 1024**3
+# Activations of one selection are kept up to this size on disk; beyond it, the frozen stages run again each time.
+CACHE_LIMIT_BYTES = 16 * 1024**3
+# Heads that are trained at once, at most.
+TOGETHER = 200
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class Learner:
     identity: Mapping[str, Any]
     views: Views
     parents: Mapping[str, Parent]
+    autotune: Autotune
     generator: torch.Generator
     device: torch.device
     clock: Clock
@@ -103,6 +113,8 @@ class Learner:
         self.phases = self.strategy.phases([stage.name for stage in self.network.stages])
         self.epochs = epochs_of(self.phases, self.recipe.epochs)
         self.selected_epoch: int | None = None
+        self.verdict: Verdict | None = None
+        self.mode = Mode("bf16" if self.recipe.precision == "bf16" else "fp32")
         self._first_draw = self.generator.get_state()
         self._teachers: dict[str, Network] = {}
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
@@ -110,6 +122,34 @@ class Learner:
         self._priced: dict[tuple[str, int], int] = {}
         self._best: _Best | None = None
         self._done, self._steps, self._began = 0, 0, 0.0
+
+    def tune(self, round_: Round, identity: Mapping[str, Any]) -> None:
+        """Settle how the network is run, by trial where a round is long enough; `identity` names its architecture."""
+        steps = len(batches(len(round_.train), self.recipe.batch_size))
+        trained = sum(
+            epochs * steps
+            for phase, epochs in zip(self.phases, self.epochs, strict=True)
+            if first_stage(self.network, phase) < self.depth
+        )
+        with self.clock.phase("tune"):
+            self.verdict = self.autotune.verdict(self.network, self.recipe, trained, identity)
+        if self.verdict is not None:
+            self.mode = self.verdict.mode
+            self.recipe = replace(self.recipe, precision=self.mode.precision)
+            self.network.arrange(self.mode.memory_format)
+
+    def learn(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
+        """Learn rounds, and yield each with its logits on test: heads of many rounds at once where that is the same."""
+        for _, alike in groupby(rounds, key=self._kind):
+            waiting = list(alike)
+            for begin in range(0, len(waiting), TOGETHER):
+                group = waiting[begin : begin + TOGETHER]
+                if len(group) > 1 and self._heads_alone(group[0]):
+                    yield from self._learn_heads(group)
+                    continue
+                for round_ in group:
+                    self.fit(round_)
+                    yield round_, self.logits(round_.test)
 
     def fit(self, round_: Round) -> None:
         """Learn one round from the first weights. Raises Diverged, and Skip when there is nothing to select on."""
@@ -121,6 +161,43 @@ class Learner:
             for phase, epochs in zip(self.phases, self.epochs, strict=True):
                 self._learn(phase, round_, epochs)
 
+    @staticmethod
+    def _kind(round_: Round) -> tuple[int, int]:
+        """Return what rounds that are learnt together have in common: the number of examples and of classes."""
+        return len(round_.train), len(round_.classes)
+
+    def _heads_alone(self, round_: Round) -> bool:
+        """Say whether nothing but a linear head learns, nothing is drawn for it, and nothing is looked at meanwhile."""
+        drawn = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.network.before_head.modules())
+        plain = all(first_stage(self.network, p) == self.depth and p.solve is None and not p.only for p in self.phases)
+        watched = self.recipe.selection != "last" or round_.monitor is not None
+        linear = type(self.head) is nn.Linear and self.recipe.precision == "fp32"
+        return plain and linear and not (drawn or watched or self.parents)
+
+    def _learn_heads(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
+        """Learn the heads of rounds at once, and yield each round with its logits on test."""
+        self._rewind()
+        head = self.head
+        assert isinstance(head, nn.Linear)
+        heads = Heads(head, len(rounds), self.network.head_path)
+        with self._dropout_drawn(), self.clock.phase("train"):
+            phases = list(zip(self.phases, self.epochs, strict=True))
+            for phase, epochs in phases:
+                self._choose(phase)
+                self.work += [Work(len(round_.train) * epochs, self.depth, self.depth) for round_ in rounds]
+            forward = Forward(self.network, self.depth, "activations", self.identity, self.recipe.precision)
+            features = []
+            for round_ in rounds:
+                self.shown.append((round_.train.split, len(round_.train)))
+                rows, keys = self._rows(forward, round_.train, self.views, "features", self.views.count)
+                features.append(rows.take(keys).unflatten(0, (len(round_.train), -1)))
+            labels = torch.from_numpy(np.stack([round_.train.labels for round_ in rounds]))
+            lessons = Lessons(torch.stack(features).to(self.device), labels.to(self.device))
+            heads.learn(phases, self.strategy, self.recipe, lessons, self.generator)
+        for number, round_ in enumerate(rounds):
+            heads.put(number, head)
+            yield round_, self.logits(round_.test)
+
     def logits(self, selection: Selection) -> NDArray[np.float32]:
         """Return the network's logits, float32 [n, classes], on the plain view of a selection."""
         with self.clock.phase("evaluate"):
@@ -129,15 +206,15 @@ class Learner:
 
     def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
         """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
-        positions = torch.arange(count).split(FORWARD_BATCH[self.device.type])
-        parts = (feed.batch(position, torch.zeros_like(position)) for position in positions)
-        return torch.cat([infer(self.network, x, feed.cut, stop, self.recipe.precision) for x in parts])
+        order = torch.arange(count)
+        given = feed.epoch(order, torch.zeros_like(order), forward_batches(count, self.device))
+        return torch.cat([infer(self.network, x, feed.cut, stop, self.recipe.precision) for x in given])
 
     def _features(self, feed: Feed, count: int) -> Tensor:
         """Return the features of the plain view of all training examples, float [n, dim]."""
         if feed.cut < self.depth:
             self.work.append(Work(count, feed.cut, None))
-        return self._outputs(feed, count, self.depth)
+        return self._outputs(feed, count, self.depth).float()
 
     def _learn(self, phase: Phase, round_: Round, epochs: int) -> None:
         """Run one phase."""
@@ -158,7 +235,7 @@ class Learner:
         validation = self._exam(round_.validation, self.views, "features")
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
         train(
-            network, self.strategy, phase, recipe, lesson, epochs, self.generator,
+            network, self.strategy, phase, recipe, lesson, epochs, self.generator, self.mode.stepping,
             lambda epoch: self._ended(epoch, validation, monitor),
         )  # fmt: skip
         self._settle()
@@ -166,7 +243,7 @@ class Learner:
         if validation is not None:
             self.work.append(Work(len(validation.labels) * epochs, validation.feed.cut, None))
         self._done += epochs
-        self._steps += len(batches(torch.arange(len(labels)), recipe.batch_size)) * epochs
+        self._steps += len(batches(len(labels), recipe.batch_size)) * epochs
 
     def _choose(self, phase: Phase) -> dict[str, nn.Parameter]:
         """Return the parameters that learn in a phase, and freeze all others: once for many rounds of one phase."""
@@ -254,10 +331,10 @@ class Learner:
         shown = 1 if plain else views.count
         if cut == 0 or self._row_bytes(cut) * len(selection) * shown > CACHE_LIMIT_BYTES:
             decoded = "evaluate" if phase == "evaluate" else "prepare"
-            pixels = self.cache.pictures.pixels(selection.split, selection.index, decoded).to(self.device)
-            return PictureFeed(pixels, selection.index, views, self.network)
+            return PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
         forward = Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
-        return ActivationFeed(self._rows(forward, selection, views, phase, shown), cut)
+        kept = source_of(*self._rows(forward, selection, views, phase, shown), self.device)
+        return ActivationFeed(kept, shown, cut, self.network)
 
     def _row_bytes(self, cut: int) -> int:
         """Return the bytes of one picture's activations before stage `cut`."""
@@ -276,17 +353,19 @@ class Learner:
             with self.clock.phase("features"):
                 self._teachers[role] = parent.network()
         forward = Forward(self._teachers[role], None, "logits", {"cell": parent.cell_id}, self.recipe.precision)
-        return self._rows(forward, selection, self.views, "features", self.views.count)
+        rows, keys = self._rows(forward, selection, self.views, "features", self.views.count)
+        logits = rows.take(keys)
+        return logits.reshape(len(selection), self.views.count, -1).to(self.device)
 
-    def _rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> Tensor:
-        """Return a pass's rows on the first `shown` views; note those used for training, each once a round."""
+    def _rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> tuple[Rows, Keys]:
+        """Return a pass's rows and the keys of the first `shown` views; note those used for training, once a round."""
         key = key_of(views.augment, views.data_seed)
         used = self.cache.rows(forward, selection.split, key).id, id(selection)
         more = shown - self._priced.get(used, 0)
         if phase == "features" and more > 0:
             self._priced[used] = shown
             self.used.append((forward, selection.split, len(selection), more))
-        return self.cache.get(forward, selection, views, key, phase, shown)
+        return self.cache.passed(forward, selection, views, key, phase, shown)
 
 
 def curve_epochs(epochs: int, points: int) -> set[int]:

@@ -20,26 +20,36 @@ if TYPE_CHECKING:
     from bench.backbones._network import Inputs
 
 
+_opened: dict[tuple[str, str, str], Examples] = {}
+
+
+def opened(dataset: Dataset, digest: str, split: str) -> Examples:
+    """Return a split of a data set of this content; a process that runs many cells reads and checks it once."""
+    key = (repr(dataset), digest, split)
+    if key not in _opened:
+        if any(k[:2] != key[:2] for k in _opened):
+            _opened.clear()  # one data set at a time is held
+        _opened[key] = dataset.examples(split)
+    return _opened[key]
+
+
 class Pictures:
     """The pictures of a data set at one resolution, as uint8 rows [channels, height, width] by split and index."""
 
     def __init__(self, dataset: Dataset, resolution: int, interpolation: str, artifacts: Path, clock: Clock) -> None:
         self.dataset, self.resolution, self.interpolation = dataset, resolution, interpolation
         self.artifacts, self.clock = artifacts, clock
-        self.content = [dataset.name, dataset.version, dataset.facts().digest]
-        self._examples: dict[str, Examples] = {}
+        self.digest = dataset.facts().digest
         self._rows: dict[str, Rows] = {}
 
     def examples(self, split: str) -> Examples:
         """Return the examples of a split, not decoded."""
-        if split not in self._examples:
-            self._examples[split] = self.dataset.examples(split)
-        return self._examples[split]
+        return opened(self.dataset, self.digest, split)
 
     def identity(self, split: str) -> dict[str, Any]:
         """Return everything that can change a prepared pixel."""
         return {
-            "dataset": self.content,
+            "dataset": [self.dataset.name, self.dataset.version, self.digest],
             "split": split,
             "resolution": self.resolution,
             "interpolation": self.interpolation,
@@ -53,20 +63,25 @@ class Pictures:
 
     def pixels(self, split: str, index: NDArray[np.int64], phase: str = "prepare") -> Tensor:
         """Return uint8 [n, channels, height, width], decoding what was never decoded before, on the clock's `phase`."""
-        rows = self.rows(split).get(index, lambda missing: self._decode(split, missing), self.clock, phase)
-        return torch.from_numpy(rows)
+        return self.prepared(split, index, phase).take(index)
+
+    def prepared(self, split: str, index: NDArray[np.int64], phase: str) -> Rows:
+        """Return the store of a split's pixels, those of `index` among them."""
+        rows = self.rows(split)
+        rows.ensure(index, lambda missing: self._decode(split, missing), self.clock, phase)
+        return rows
 
     def save(self) -> None:
         """Keep what was decoded."""
         for rows in self._rows.values():
             rows.save()
 
-    def _decode(self, split: str, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _decode(self, split: str, index: NDArray[np.int64]) -> Tensor:
         examples = self.examples(split)
         colour = examples.read(0).ndim == 3
         with ThreadPoolExecutor(cores()) as pool:
             pictures = pool.map(lambda i: self._resize(examples.read(int(i)), colour), index)
-            return np.stack(list(pictures))
+            return torch.from_numpy(np.stack(list(pictures)))
 
     def _resize(self, picture: NDArray[np.uint8], colour: bool) -> NDArray[np.uint8]:
         """Scale the short edge to the resolution and cut the middle square out; uint8 [channels, height, width]."""
@@ -81,8 +96,14 @@ class Pictures:
         return np.ascontiguousarray(square.transpose(2, 0, 1)) if colour else square[None]
 
 
-def normalise(pixels: Tensor, inputs: Inputs) -> Tensor:
-    """Return float32 [batch, 3, height, width], channels last, of uint8 [batch, 1 or 3, height, width]."""
-    mean = torch.tensor(inputs.mean, device=pixels.device)[:, None, None] * 255
-    std = torch.tensor(inputs.std, device=pixels.device)[:, None, None] * 255
-    return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+class Normalise:
+    """Scales pictures to what a model wants to see, on its device."""
+
+    def __init__(self, inputs: Inputs, device: torch.device) -> None:
+        self.mean, self.std = (
+            torch.tensor(values, device=device)[:, None, None] * 255 for values in (inputs.mean, inputs.std)
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return float32 [batch, 3, height, width] of uint8 [batch, 1 or 3, height, width]."""
+        return (pixels.float() - self.mean) / self.std

@@ -1,26 +1,35 @@
 """Rows kept by key and content hash: prepared pixels, frozen-prefix activations, teacher logits.
 
 One folder holds one kind of row, named by everything that can change a value. Each chunk is a safetensors file with
-`keys` int64 [n], `rows` [n, ...] and the seconds that it took. A row is computed once, and its price is the mean over
-all rows so far.
+`keys` int64 [n], `rows` [n, ...] and the seconds that it took; it is mapped, not read, so that rows may be larger than
+memory. A row is computed once, and its price is the mean over all rows so far.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.cell import canonical
 from bench.files import replacing
 from bench.measure.clock import Clock
 
-Compute = Callable[[NDArray[np.int64]], NDArray[Any]]
+Keys = NDArray[np.int64]
+Compute = Callable[[Keys], Tensor]
+
+# So many rows are computed at a time: a multiple of every batch of a forward pass, so that cutting changes no batch.
+PIECE = 1024
+# Fresh rows beyond so many bytes are written out at once, and mapped from there on.
+FRESH_LIMIT_BYTES = 256 * 1024**2
 
 
 def id_of(kind: str, identity: Mapping[str, Any]) -> str:
@@ -29,7 +38,7 @@ def id_of(kind: str, identity: Mapping[str, Any]) -> str:
 
 
 class Rows:
-    """Rows of one kind, in memory and on disk.
+    """Rows of one kind, on disk and, those that are not saved yet, in memory.
 
     `spent_seconds` is what this object has computed, `price(n)` what n rows cost whoever computes them.
     """
@@ -39,81 +48,144 @@ class Rows:
         self.id = id_of(kind, identity)
         self.folder = folder / kind / self.id
         self._identity = dict(identity)
-        # Sorted keys and the place of each in `_rows`, which has room for more than it holds.
-        self._keys, self._places = np.empty(0, np.int64), np.empty(0, np.int64)
-        self._rows: NDArray[Any] | None = None
+        # Sorted keys, and of each the chunk that holds it and the place in there. The first chunk holds fresh rows, and
+        # has room for more than there are.
+        self._keys, self._chunk, self._place = (np.empty(0, np.int64) for _ in range(3))
+        self._chunks: list[Tensor | None] = [None]
+        self._fresh: list[tuple[Keys, float]] = []
         self._seconds, self._count = 0.0, 0
-        self._fresh: list[tuple[NDArray[np.int64], NDArray[Any], float]] = []
         self.spent_seconds = 0.0
         for path in sorted(self.folder.glob("*.safetensors")):
             self._load(path)
 
-    def get(self, keys: NDArray[np.int64], compute: Compute, clock: Clock, phase: str) -> NDArray[Any]:
-        """Return the rows of `keys` [n], computing those that are missing; their time goes to the clock's `phase`.
+    def get(self, keys: Keys, compute: Compute, clock: Clock, phase: str) -> Tensor:
+        """Return the rows of `keys`, [n, ...] in memory, computing those that are missing."""
+        self.ensure(keys, compute, clock, phase)
+        return self.take(keys)
+
+    def ensure(self, keys: Keys, compute: Compute, clock: Clock, phase: str) -> None:
+        """Compute the rows of `keys` [n] that are missing; their time goes to the clock's `phase`.
 
         `compute` maps missing keys, sorted int64 [m], to rows [m, ...].
         """
         missing = np.unique(keys[~self._has(keys)])
-        if len(missing):
+        for piece in _pieces(missing):
             before = clock.elapsed(phase)
             with clock.phase(phase):
-                rows = compute(missing)
+                rows = compute(piece)
             seconds = clock.elapsed(phase) - before
             self.spent_seconds += seconds
-            self._fresh.append((missing, rows, seconds))
-            self._add(missing, rows, seconds)
-        assert self._rows is not None
-        return self._rows[self._places[np.searchsorted(self._keys, keys)]]
+            self._add_fresh(piece, rows, seconds)
+            if sum(len(k) for k, _ in self._fresh) * self.row_bytes > FRESH_LIMIT_BYTES:
+                self.save()
+
+    def take(self, keys: Keys) -> Tensor:
+        """Return the rows of `keys`, all of which are there, as a new tensor [n, ...]."""
+        at = np.searchsorted(self._keys, keys)
+        chunks, places = self._chunk[at], torch.from_numpy(self._place[at])
+        held = np.unique(chunks)
+        if len(held) == 1:
+            return self._rows(held[0])[places]
+        first = self._rows(held[0])
+        rows = first.new_empty(len(keys), *first.shape[1:])
+        for chunk in held:
+            mine = torch.from_numpy(np.flatnonzero(chunks == chunk))
+            rows[mine] = self._rows(chunk)[places[mine]]
+        return rows
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of one row. There must be one."""
+        rows = next(chunk for chunk in self._chunks if chunk is not None)
+        return rows[0].numel() * rows.element_size()
 
     def price(self, count: int) -> float:
         """Return the seconds that `count` rows cost, by the mean of all that were ever computed."""
         return self._seconds / self._count * count if self._count else 0.0
 
     def save(self) -> None:
-        """Write what was computed since the last save as one chunk."""
-        from safetensors.numpy import save_file
+        """Write what was computed since the last save as one chunk, and map it."""
+        from safetensors.torch import save_file
 
         if not self._fresh:
             return
-        keys = np.concatenate([k for k, _, _ in self._fresh])
-        rows = np.concatenate([r for _, r, _ in self._fresh])
-        seconds = sum(s for _, _, s in self._fresh)
-        name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
+        keys = np.concatenate([k for k, _ in self._fresh])
+        seconds = sum(s for _, s in self._fresh)
+        path = self.folder / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:16]}.safetensors"
         notes = {"seconds": repr(seconds), "identity": json.dumps(self._identity, sort_keys=True)}
-        with replacing(self.folder / f"{name}.safetensors") as temporary:
-            save_file({"keys": keys, "rows": np.ascontiguousarray(rows)}, temporary, metadata=notes)
+        with replacing(path) as temporary:
+            save_file({"keys": torch.from_numpy(keys), "rows": self._rows(0)[: len(keys)]}, temporary, metadata=notes)
         self._fresh.clear()
+        self._chunks[0] = None
+        mapped = _map(path)
+        assert mapped is not None
+        self._index(len(self._chunks), keys, np.arange(len(keys)))
+        self._chunks.append(mapped.rows)
 
     def _load(self, path: Path) -> None:
-        """Read one chunk. One that is damaged is removed, and its rows are computed again."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="numpy") as chunk:
-                seconds = float(chunk.metadata()["seconds"])
-                keys, rows = chunk.get_tensor("keys"), chunk.get_tensor("rows")
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        """Map a chunk that was there. One that is damaged is removed, and its rows are computed again."""
+        mapped = _map(path)
+        if mapped is None:
             path.unlink(missing_ok=True)
             return
-        self._add(keys, rows, seconds)
+        self._count += len(mapped.keys)
+        self._seconds += mapped.seconds
+        self._index(len(self._chunks), mapped.keys, np.arange(len(mapped.keys)))
+        self._chunks.append(mapped.rows)
 
-    def _has(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _add_fresh(self, keys: Keys, rows: Tensor, seconds: float) -> None:
+        begin = sum(len(k) for k, _ in self._fresh)
+        end = begin + len(keys)
+        room = self._chunks[0]
+        if room is None or end > len(room):
+            # Room is doubled, so that hundreds of small additions copy each row about once.
+            grown = torch.empty(max(end, 2 * begin), *rows.shape[1:], dtype=rows.dtype)
+            if room is not None:
+                grown[:begin] = room[:begin]
+            self._chunks[0] = room = grown
+        room[begin:end] = rows
+        self._fresh.append((keys, seconds))
+        self._count += len(keys)
+        self._seconds += seconds
+        self._index(0, keys, np.arange(begin, end))
+
+    def _index(self, chunk: int, keys: Keys, places: Keys) -> None:
+        """Note where keys are, whatever was noted before."""
+        every = np.concatenate([keys, self._keys])
+        self._keys, first = np.unique(every, return_index=True)
+        self._chunk = np.concatenate([np.full(len(keys), chunk), self._chunk])[first]
+        self._place = np.concatenate([places, self._place])[first]
+
+    def _rows(self, chunk: int) -> Tensor:
+        rows = self._chunks[chunk]
+        assert rows is not None
+        return rows
+
+    def _has(self, keys: Keys) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = np.append(self._keys, -1)[np.searchsorted(self._keys, keys)] == keys
         return found
 
-    def _add(self, keys: NDArray[np.int64], rows: NDArray[Any], seconds: float) -> None:
-        begin, self._count = self._count, self._count + len(keys)
-        self._seconds += seconds
-        if self._rows is None:
-            self._rows = rows
-        else:
-            if self._count > len(self._rows):
-                # Room is doubled, so that hundreds of small additions copy each row about once.
-                room = np.empty((max(self._count, 2 * begin), *rows.shape[1:]), rows.dtype)
-                room[:begin] = self._rows[:begin]
-                self._rows = room
-            self._rows[begin : self._count] = rows
-        keys = np.concatenate([self._keys, keys])
-        places = np.concatenate([self._places, np.arange(begin, self._count)])
-        self._keys, first = np.unique(keys, return_index=True)
-        self._places = places[first]
+
+@dataclass(frozen=True)
+class _Mapped:
+    """A chunk on disk; the rows are a view of the file."""
+
+    keys: Keys
+    rows: Tensor
+    seconds: float
+
+
+def _map(path: Path) -> _Mapped | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as chunk:
+            seconds = float(chunk.metadata()["seconds"])
+            return _Mapped(chunk.get_tensor("keys").numpy(), chunk.get_tensor("rows"), seconds)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _pieces(keys: Keys) -> Iterator[Keys]:
+    for begin in range(0, len(keys), PIECE):
+        yield keys[begin : begin + PIECE]

@@ -14,11 +14,9 @@ class Standardized(nn.Module):
 
     def __init__(self, rows: Tensor, head: nn.Module) -> None:
         super().__init__()
-        std, mean = torch.std_mean(rows.double(), dim=0, correction=0)
-        # A feature that varies by no more than float32 rounds is left as it is: its noise is not worth amplifying.
-        std = torch.where(std > 1e-6 + 1e-5 * mean.abs(), std, 1.0)
-        self.register_buffer("mean", mean.to(rows.dtype))
-        self.register_buffer("std", std.to(rows.dtype))
+        mean, std = scale_of(rows, dim=0)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
         self.head = head
 
     def forward(self, features: Tensor) -> Tensor:
@@ -35,3 +33,13 @@ class Standardized(nn.Module):
             self.head.weight.copy_(weight)
             self.head.bias.sub_(weight @ self.mean.double())
         return self.head
+
+
+def scale_of(rows: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation over one dimension of rows, in their precision.
+
+    A feature that varies by no more than float32 rounds has deviation 1: its noise is not worth amplifying.
+    """
+    std, mean = torch.std_mean(rows.double(), dim=dim, correction=0)
+    std = torch.where(std > 1e-6 + 1e-5 * mean.abs(), std, 1.0)
+    return mean.to(rows.dtype), std.to(rows.dtype)

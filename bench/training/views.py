@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,22 +22,46 @@ def key_of(augment: Augment, data_seed: int) -> dict[str, int | bool]:
     return {"flip": augment.flip, "shift": augment.shift, "views": augment.views, "seed": data_seed}
 
 
+@dataclass(frozen=True)
+class Moves:
+    """What makes views of pictures: bool and int64 [n], offsets in pixels; None where no picture is moved so."""
+
+    flip: Tensor | None
+    right: Tensor | None
+    down: Tensor | None
+
+    def to(self, device: torch.device) -> Moves:
+        """Return the same on a device."""
+        return Moves(*(t if t is None else t.to(device, non_blocking=True) for t in self._parts()))
+
+    def __getitem__(self, part: slice) -> Moves:
+        return Moves(*(t if t is None else t[part] for t in self._parts()))
+
+    def apply(self, pixels: Tensor) -> Tensor:
+        """Return each of the pictures, uint8 [n, channels, height, width], in its view."""
+        if self.down is not None and self.right is not None:
+            pixels = _shift(pixels, self.down, self.right)
+        if self.flip is not None:
+            pixels = torch.where(self.flip[:, None, None, None], pixels.flip(3), pixels)
+        return pixels
+
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.flip, self.right, self.down
+
+
 class Views:
-    """Draws the views of examples, per example and not per batch, and applies them to a batch of pictures."""
+    """Draws the views of examples, per example and not per batch; view 0 is the picture itself."""
 
     def __init__(self, augment: Augment, data_seed: int) -> None:
         self.augment, self.data_seed = augment, data_seed
         self.count = augment.count
 
-    def apply(self, pixels: Tensor, examples: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
-        """Return each picture, uint8 [batch, channels, height, width], in its view, int64 [batch]; view 0 is itself."""
-        flip, shift_x, shift_y = self.draw(examples, views)
-        if self.augment.shift and (views > 0).any():
-            pixels = _shift(pixels, _to(shift_y, pixels), _to(shift_x, pixels))
-        if flip.any():
-            chosen = _to(flip, pixels)[:, None, None, None]
-            pixels = torch.where(chosen, pixels.flip(3), pixels)
-        return pixels
+    def moves(self, examples: NDArray[np.int64], views: NDArray[np.int64]) -> Moves:
+        """Return what makes view v of example i of each pair (i, v), int64 [n]."""
+        flip, right, down = self.draw(examples, views)
+        shifted = self.augment.shift > 0 and (views > 0).any()
+        offsets = (torch.from_numpy(right), torch.from_numpy(down)) if shifted else (None, None)
+        return Moves(torch.from_numpy(flip) if flip.any() else None, *offsets)
 
     def draw(
         self, examples: NDArray[np.int64], views: NDArray[np.int64]
@@ -49,10 +75,6 @@ class Views:
         x = ((bits >> np.uint64(8)) % np.uint64(2 * s + 1)).astype(np.int64) - s
         y = ((bits >> np.uint64(32)) % np.uint64(2 * s + 1)).astype(np.int64) - s
         return flip, np.where(moved, x, 0), np.where(moved, y, 0)
-
-
-def _to(values: NDArray[np.generic], like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like.device)
 
 
 def _shift(pixels: Tensor, down: Tensor, right: Tensor) -> Tensor:

@@ -1,0 +1,39 @@
+"""What an engine sends to a worker for one cell, and the messages that come back meanwhile. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine sends for one cell: plain JSON.
+
+    `parents` maps a role to the cell that plays it: `{"record": ..., "weights": PATH}`. `predictions` is the file for
+    the test predictions, `weights` the one for the trained weights when another cell learns from this one, `progress`
+    the one to which curve points are appended as JSON lines, and `artifacts` the folder that cells share.
+    """
+
+    suite: str
+    cell: Mapping[str, Any]
+    parents: Mapping[str, Mapping[str, Any]]
+    artifacts: str
+    predictions: str
+    weights: str | None
+    progress: str
+    device: str
+
+    def tell(self, kind: str, message: Mapping[str, Any]) -> None:
+        """Append one message to the progress."""
+        with Path(self.progress).open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({"kind": kind, **message}) + "\n")
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as a reason: its type and its text, at most 300 characters."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300]

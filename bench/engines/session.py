@@ -1,0 +1,189 @@
+"""One cell on one device: what learns it is built, it learns and is scored, and what others may need is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.backbones import find
+from bench.backbones._network import Network
+from bench.cell import Cell
+from bench.datasets import datasets
+from bench.engines.account import Account, with_drift
+from bench.engines.job import Job
+from bench.engines.memory import give_back, keep_what_is_there
+from bench.errors import BenchError, DataError
+from bench.files import replacing
+from bench.measure.calibration import Kernels, calibrate
+from bench.measure.clock import Clock
+from bench.measure.environment import environment
+from bench.measure.memory import peak_bytes, reset_peak
+from bench.recipe import Recipe
+from bench.record import Point, Record
+from bench.registry import build
+from bench.strategies import strategies
+from bench.tasks import Problem, Round, Score, Task, tasks
+from bench.training.autotune import Autotune
+from bench.training.learner import Learner, Parent
+from bench.training.loop import Diverged
+from bench.training.passes import Cache
+from bench.training.pictures import Pictures, opened
+from bench.training.views import Views
+
+_warm: set[str] = set()
+
+
+class Session:
+    """One cell on one device."""
+
+    def __init__(self, job: Job, cell: Cell, points: list[Point]) -> None:
+        self.job, self.cell, self.points = job, cell, points
+        self.device = torch.device(job.device)
+        self.clock = Clock(self.device)
+        self.artifacts = Path(job.artifacts)
+        self.recipe = build(Recipe, cell.recipe, "the recipe")
+        self.pretrained = cell.backbone["weights"] != "random"
+
+    def run(self, record: Record) -> Record:
+        """Learn, score and measure; return the whole record."""
+        self._warm_up()
+        before = self._calibrated()
+        task = tasks.create(self.cell.plugin("task"))
+        learner, rounds = self._learner(task)
+        if learner.autotune.spent_seconds:
+            give_back(self.device)  # the trial's is not the cell's
+        memory_known = reset_peak(self.device)
+        scores: list[Score] = []
+        logits: list[NDArray[np.float32]] = []
+        kept: list[Round] = []
+        for round_, given in learner.learn(rounds):
+            logits.append(given)
+            if not np.isfinite(logits[-1]).all():
+                raise Diverged("the logits of the trained model are not finite numbers")
+            scores.append(task.score(logits[-1], round_))
+            kept.append(round_)
+        summary = task.summary(scores)
+        peak = peak_bytes(self.device) if memory_known else None
+        after = self._calibrated()
+        learner.cache.save()
+        learner.cache.pictures.save()
+        self._keep_predictions(learner, kept, logits)
+        if self.job.weights:
+            self._keep_weights(learner.network, Path(self.job.weights))
+        stages = [stage.name for stage in learner.network.stages]
+        details: dict[str, Any] = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode)}
+        if learner.selected_epoch is not None:
+            details["selected_epoch"] = learner.selected_epoch
+        record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)
+        record = with_drift(record, before, after)
+        account = Account(self.job, self.cell, learner)
+        with self.clock.phase("measure"):
+            record = account.complete(record, peak)
+        used, seconds = account.artifacts(), account.seconds()
+        return replace(record, status="ok", curve=tuple(learner.curve), seconds=seconds, artifacts=used)
+
+    def _calibrated(self) -> Kernels:
+        with self.clock.phase("measure"):
+            return calibrate(self.device)
+
+    def _learner(self, task: Task) -> tuple[Learner, Sequence[Round]]:
+        """Return the learner and the rounds it will learn."""
+        cell = self.cell
+        dataset = datasets.create(cell.plugin("dataset"))
+        strategy = strategies.create(cell.plugin("strategy"))
+        facts = dataset.facts()
+        if facts.digest != cell.dataset["digest"]:
+            raise DataError(f"{dataset.name}: the data have changed since this cell was planned; run the suite again")
+        labels = {split: opened(dataset, facts.digest, split).labels for split in ("train", "test")}
+        classes = facts.classes or tuple(str(c) for c in range(int(labels["train"].max()) + 1))
+        wrong = task.check(cell.size, len(classes), {k: len(v) for k, v in labels.items()})
+        if wrong:
+            raise BenchError(wrong)
+        held = self.recipe.validation if self.recipe.selection == "best_val" else None
+        rounds = list(task.rounds(Problem(labels, classes, cell.size, cell.seed, held)))
+        with self.clock.phase("setup"):
+            network = self._network(cell, len(rounds[0].classes), self.pretrained, dataset.resolution)
+        inputs = network.inputs
+        pictures = Pictures(dataset, inputs.resolution, inputs.interpolation, self.artifacts, self.clock)
+        generator = torch.Generator().manual_seed(cell.entropy("order"))
+        learner = Learner(
+            network=network,
+            strategy=strategy,
+            recipe=self.recipe,
+            cache=Cache(pictures, self.artifacts, self.device, self.clock),
+            identity=self._trunk_identity(),
+            views=Views(self.recipe.augment, cell.seed),
+            parents={role: self._parent(role, len(rounds[0].classes), inputs.resolution) for role in cell.parents},
+            autotune=Autotune(
+                self.artifacts, self.device, {"fingerprint": environment(self.device.type)["fingerprint"]}
+            ),
+            generator=generator,
+            device=self.device,
+            clock=self.clock,
+            watch=self._watch,
+        )
+        learner.tune(rounds[0], {k: cell.backbone.get(k) for k in ("source", "name", "version")})
+        return learner, rounds
+
+    def _warm_up(self) -> None:
+        """Pay once, off every clock, for the libraries of this source of models and for the device's first pass.
+
+        They cost seconds, and would be charged to whichever cell happens to come first.
+        """
+        source = self.cell.backbone["source"]
+        if source not in _warm:
+            network = self._network(self.cell, 2, self.pretrained, None)
+            edge = network.inputs.resolution
+            network(torch.zeros(2, 3, edge, edge, device=self.device)).sum().backward()
+            _warm.add(source)
+            del network
+            keep_what_is_there()
+
+    def _network(self, cell: Cell, classes: int, pretrained: bool, resolution: int | None) -> Network:
+        backbone = find(cell.plugin("backbone"))
+        network = backbone.build(classes, pretrained, cell.entropy("init"), resolution).to(self.device)
+        return network.arrange(torch.channels_last)
+
+    def _trunk_identity(self) -> dict[str, Any]:
+        """Return what the first activations depend on: the weights, or the seed they were drawn from."""
+        backbone = dict(self.cell.backbone)
+        return backbone if self.pretrained else {**backbone, "drawn_for": self.cell.id}
+
+    def _parent(self, role: str, classes: int, resolution: int) -> Parent:
+        parent = Cell.from_json(self.job.parents[role]["record"]["cell"])
+
+        def network() -> Network:
+            from safetensors.torch import load_file
+
+            built = self._network(parent, classes, False, resolution)
+            built.load(load_file(self.job.parents[role]["weights"]))
+            return built.eval()
+
+        return Parent(parent.id, network)
+
+    def _keep_predictions(self, learner: Learner, rounds: list[Round], logits: list[NDArray[np.float32]]) -> None:
+        """Keep test logits, labels and example numbers beside the record, as npz without objects."""
+        with replacing(Path(self.job.predictions)) as temporary, temporary.open("wb") as handle:
+            np.savez_compressed(
+                handle,
+                logits=np.concatenate(logits),
+                labels=np.concatenate([r.test.labels for r in rounds]),
+                index=np.concatenate([r.test.index for r in rounds]),
+                classes=np.array([list(r.classes) for r in rounds]),
+            )
+
+    def _keep_weights(self, network: Network, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        with replacing(path) as temporary:
+            save_file({k: v.contiguous() for k, v in network.model.state_dict().items()}, temporary)
+
+    def _watch(self, point: Point) -> None:
+        self.points.append(point)
+        self.job.tell("point", asdict(point))

@@ -1,0 +1,212 @@
+"""Which precision, memory layout and way of stepping is fastest for a network on a device: measured, and kept.
+
+The best layout differs by network and machine (channels last is 1.6 times as fast as NCHW for EfficientNet-Lite0 on a
+2-core CPU, and no faster for some others), so it is tried and not assumed. A verdict is kept with its measurements for
+all later cells on the same network, resolution, batch and machine. Layout and stepping change numbers by rounding
+alone; the precision is only chosen here where the recipe says `auto`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench.backbones._network import Network
+from bench.cell import canonical
+from bench.files import replacing
+from bench.measure.clock import now
+from bench.recipe import Recipe
+from bench.strategies import Phase, Strategy
+from bench.training.feed import ActivationFeed
+from bench.training.groups import choose, optimizer_for
+from bench.training.sources import Resident
+from bench.training.step import EAGER_STEPS, Lesson, Stepping, stepper_for
+
+Precision = Literal["fp32", "bf16"]
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+# Training of fewer steps is not worth the trial, which takes about ten.
+TUNE_STEPS = 150
+# A compiler takes a minute or so for a network, and saves a tenth of the time: shorter trainings don't try it.
+COMPILE_SECONDS = 900.0
+ROUNDS = 3
+# Another way than the default has to be so much faster, so that noise does not choose.
+MARGIN = 0.93
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a network is run: a precision, the memory layout of weights and pictures, and how a step is taken."""
+
+    precision: Precision = "fp32"
+    layout: str = "channels_last"
+    stepping: Stepping = "eager"
+
+    @property
+    def name(self) -> str:
+        """For example "fp32/channels_last/eager"."""
+        return "/".join(asdict(self).values())
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Torch's name of the layout."""
+        return LAYOUTS[self.layout]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The mode that was chosen, the seconds of a step in each mode tried (None where it failed), and of the trial."""
+
+    id: str
+    mode: Mode
+    step_seconds: Mapping[str, float | None]
+    seconds: float
+
+
+class Autotune:
+    """Chooses modes for one device; verdicts are kept under `artifacts`.
+
+    `machine` is everything about the machine that a verdict depends on. `spent_seconds` is what was measured here.
+    """
+
+    def __init__(self, artifacts: Path, device: torch.device, machine: Mapping[str, Any]) -> None:
+        self.folder, self.device, self.machine = artifacts / "autotune", device, machine
+        self.spent_seconds = 0.0
+
+    def verdict(self, network: Network, recipe: Recipe, steps: int, identity: Mapping[str, Any]) -> Verdict | None:
+        """Return how to train a network for `steps` steps, or None when that is not worth finding out.
+
+        `identity` names the network's architecture. Whether it is worth it depends on the cell alone, not on what was
+        measured before it.
+        """
+        if recipe.precision != "auto" and steps < TUNE_STEPS:
+            return None
+        made_of = {
+            "network": dict(identity),
+            "layers": hashlib.sha256(repr(network.model).encode()).hexdigest()[:16],
+            "resolution": network.inputs.resolution,
+            "batch": recipe.batch_size,
+            "optimizer": recipe.optimizer,
+            "precision": recipe.precision,
+            "machine": dict(self.machine),
+        }
+        name = hashlib.sha256(canonical(made_of)).hexdigest()[:16]
+        path = self.folder / f"{name}.json"
+        kept = _read(path, name)
+        if kept is None:
+            kept = self._measure(network, recipe, steps, name)
+            self.spent_seconds += kept.seconds
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps({**asdict(kept), "made_of": made_of}, indent=1), encoding="utf-8")
+        return kept
+
+    def _measure(self, network: Network, recipe: Recipe, steps: int, name: str) -> Verdict:
+        started = now(self.device)
+        default, *others = modes(recipe.precision, self.device)
+        trial = Trial(network, recipe, self.device)
+        seconds = {default: trial.seconds(default)}
+        for mode in others:
+            seconds[mode] = trial.seconds(mode)
+        for _ in range(ROUNDS - 1):  # turn by turn, so that a slow moment strikes all alike
+            for mode, best in seconds.items():
+                if best is not None and best < 1.3 * _fastest(seconds):
+                    again = trial.seconds(mode)
+                    seconds[mode] = None if again is None else min(best, again)
+        chosen = best_of(default, seconds)
+        trying = now(self.device) - started
+        before = seconds[chosen]
+        if before is not None and chosen.stepping == "eager" and steps * before > COMPILE_SECONDS:
+            compiled = replace(chosen, stepping="compiled")
+            seconds[compiled] = trial.seconds(compiled)
+            spent = now(self.device) - started - trying
+            after = seconds[compiled]
+            if after is not None and spent + steps * after < MARGIN * steps * before:
+                chosen = compiled
+        told = {mode.name: taken for mode, taken in seconds.items()}
+        return Verdict(name, chosen, told, now(self.device) - started)
+
+
+def modes(precision: str, device: torch.device) -> list[Mode]:
+    """Return the modes that are tried for a recipe's precision on a device, the default first."""
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if precision == "auto" else (_known(precision),)
+    steppings: tuple[Stepping, ...] = ("graph", "eager") if device.type == "cuda" else ("eager",)
+    return [Mode(p, layout, stepping) for p in precisions for stepping in steppings[::-1] for layout in LAYOUTS]
+
+
+def best_of(default: Mode, seconds: Mapping[Mode, float | None]) -> Mode:
+    """Return the fastest mode; the default, if it works at all, when none is faster by more than the margin."""
+    worked = {mode: taken for mode, taken in seconds.items() if taken is not None}
+    if not worked:
+        return default
+    fastest = min(worked, key=lambda mode: worked[mode])
+    if default in worked and worked[fastest] > MARGIN * worked[default]:
+        return default
+    return fastest
+
+
+def _known(precision: str) -> Precision:
+    return "bf16" if precision == "bf16" else "fp32"
+
+
+def _fastest(seconds: Mapping[Mode, float | None]) -> float:
+    return min((taken for taken in seconds.values() if taken is not None), default=float("inf"))
+
+
+def _read(path: Path, name: str) -> Verdict | None:
+    """Return a verdict that was kept; None when there is none, or it is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Verdict(name, Mode(**data["mode"]), data["step_seconds"], float(data["seconds"]))
+    return None
+
+
+class Trial:
+    """Trains a copy of a network on pictures of noise, a few steps at a time."""
+
+    def __init__(self, network: Network, recipe: Recipe, device: torch.device) -> None:
+        self.network, self.recipe, self.device = network, recipe, device
+        edge = network.inputs.resolution
+        generator = torch.Generator().manual_seed(0)
+        self.pictures = torch.randn(recipe.batch_size, 3, edge, edge, generator=generator).to(device)
+        self._steps: dict[Mode, Callable[[], Tensor]] = {}
+
+    def seconds(self, mode: Mode) -> float | None:
+        """Return the shortest of two steps, after a first one that is not counted; None when the mode does not work."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            try:
+                if mode not in self._steps:
+                    self._steps[mode] = self._prepare(mode)
+                    for _ in range(EAGER_STEPS + 1 if mode.stepping == "graph" else 1):
+                        self._steps[mode]()
+                return min(self._timed(mode) for _ in range(2))
+            except Exception:  # noqa: BLE001 - a way that fails, for whatever reason, is not the way
+                return None
+
+    def _timed(self, mode: Mode) -> float:
+        before = now(self.device)
+        self._steps[mode]()
+        return now(self.device) - before
+
+    def _prepare(self, mode: Mode) -> Callable[[], Tensor]:
+        network = copy.deepcopy(self.network).arrange(mode.memory_format)
+        phase, recipe = Phase(), replace(self.recipe, precision=mode.precision)
+        weights = choose(network, phase)
+        network.train()
+        feed = ActivationFeed(Resident(self.pictures), 1, 0, network)
+        order = torch.arange(len(self.pictures))
+        (x,) = feed.epoch(order, torch.zeros_like(order), [slice(0, len(order))])
+        with torch.no_grad():
+            classes = network(x[:2]).shape[1]
+        labels = order.to(self.device) % classes
+        lesson = Lesson(feed, labels, {}, 1, weights, {})
+        optimizer = optimizer_for(network, phase, recipe, capturable=mode.stepping == "graph")
+        take = stepper_for(mode.stepping, network, Strategy(), recipe, lesson, optimizer)
+        return lambda: take(x, labels, {})

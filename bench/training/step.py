@@ -1,0 +1,148 @@
+"""One optimiser step, and the ways to take it: as it is written, compiled, or replayed as a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from bench.backbones._network import Network
+from bench.recipe import Recipe
+from bench.strategies import Step, Strategy
+from bench.training.feed import Feed
+from bench.training.passes import autocast
+
+Stepping = Literal["eager", "compiled", "graph"]
+# A graph is captured after so many steps have been taken as written: by then optimiser and libraries have their memory.
+EAGER_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a phase learns from, on the device.
+
+    A feed of `views` views, its labels int64 [n], and the parents' logits, float [n, views, classes]; by name, the
+    parameters that learn and the first values of those of the backbone.
+    """
+
+    feed: Feed
+    labels: Tensor
+    parents: Mapping[str, Tensor]
+    views: int
+    weights: Mapping[str, Tensor]
+    start: Mapping[str, Tensor]
+
+
+class Stepper(Protocol):
+    """Takes one optimiser step on a batch; returns the summed loss and the count of right answers, float [2]."""
+
+    def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor: ...
+
+
+class Eager:
+    """A step as it is written."""
+
+    def __init__(
+        self, network: Network, strategy: Strategy, recipe: Recipe, lesson: Lesson, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.network, self.strategy, self.recipe = network, strategy, recipe
+        self.lesson, self.optimizer = lesson, optimizer
+
+    def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+        lesson = self.lesson
+        with autocast(x.device, self.recipe.precision):
+            logits = self.logits(x)
+        step = Step(logits.float(), labels, parents, self.recipe.label_smoothing, lesson.weights, lesson.start)
+        loss = self.strategy.loss(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        return torch.stack([loss.detach() * len(labels), correct.to(loss.dtype)])
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the network's logits."""
+        return self.network.suffix(x, self.lesson.feed.cut)
+
+
+class Compiled(Eager):
+    """A step whose forward and backward passes torch.compile has turned into fewer kernels, for each shape its own."""
+
+    def __init__(
+        self, network: Network, strategy: Strategy, recipe: Recipe, lesson: Lesson, optimizer: torch.optim.Optimizer
+    ) -> None:
+        super().__init__(network, strategy, recipe, lesson, optimizer)
+        self._run = torch.compile(super().logits, dynamic=False)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the network's logits."""
+        found: Tensor = self._run(x)
+        return found
+
+
+class Graphed:
+    """A step captured once as a CUDA graph and replayed: one launch instead of hundreds.
+
+    Batches of another shape than the first, such as an epoch's last, are stepped eagerly. The optimiser must be
+    capturable, and its rates tensors on the device.
+    """
+
+    def __init__(self, eager: Eager) -> None:
+        self.eager = eager
+        self._taken = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: list[Tensor] = []
+        self._totals = torch.zeros(2)
+
+    def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+        given = [x, labels, *parents.values()]
+        if self._inputs and [t.shape for t in given] != [t.shape for t in self._inputs]:
+            return self.eager(x, labels, parents)
+        if self._graph is None:
+            if not self._inputs:
+                self._inputs = [torch.empty_like(t) for t in given]
+            self._taken += 1
+            if self._taken <= EAGER_STEPS:
+                return self._aside(x, labels, parents)
+            self._capture(list(parents))
+        for mine, new in zip(self._inputs, given, strict=True):
+            mine.copy_(new, non_blocking=True)
+        assert self._graph is not None
+        self._graph.replay()
+        return self._totals
+
+    def _aside(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+        """Step on a stream of its own, as what is captured later must have been."""
+        stream = torch.cuda.Stream(x.device)
+        stream.wait_stream(torch.cuda.current_stream(x.device))
+        with torch.cuda.stream(stream):
+            totals = self.eager(x, labels, parents)
+        torch.cuda.current_stream(x.device).wait_stream(stream)
+        return totals
+
+    def _capture(self, roles: list[str]) -> None:
+        """Record a step on the inputs' own memory; nothing is computed while it is recorded."""
+        x, labels, *logits = self._inputs
+        self.eager.optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._totals = self.eager(x, labels, dict(zip(roles, logits, strict=True)))
+        self._graph = graph
+
+
+def stepper_for(
+    stepping: Stepping,
+    network: Network,
+    strategy: Strategy,
+    recipe: Recipe,
+    lesson: Lesson,
+    optimizer: torch.optim.Optimizer,
+) -> Stepper:
+    """Return the way to take steps that was chosen for a phase."""
+    if stepping == "compiled":
+        return Compiled(network, strategy, recipe, lesson, optimizer)
+    eager = Eager(network, strategy, recipe, lesson, optimizer)
+    return Graphed(eager) if stepping == "graph" else eager
