@@ -26,7 +26,7 @@ class Seconds:
     prepare     decoding and resizing this cell's own training examples
     setup       building the model, compiling, autotuning
     train       optimiser steps, closed-form fits and selection on validation, without monitoring
-    evaluate    predictions on test and monitor: apart from every total
+    evaluate    predictions on test and monitor, and their scores: apart from every total
     measure     cost and latency measurement: apart from every total
     shared      the price of the artifacts used: a feature pass over this cell's own examples, the teacher
     parents     the part of `shared` that is the training of parent cells (a teacher), less what this cell pays anyway

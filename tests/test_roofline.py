@@ -330,6 +330,6 @@ def test_a_record_says_what_the_calibration_kernels_took(records):
         assert all(len(held[name]) == 2 and min(held[name]) > 0 for name in ("matmul_ms", "copy_ms"))
         largest = max(max(held[name]) / min(held[name]) for name in ("matmul_ms", "copy_ms")) - 1
         assert held["drift"] == pytest.approx(largest)
-        if held["drift"] > 0.15:
+        if held["drift"] > 0.25:
             assert not record["timing_valid"]
             assert "speed changed while the cell ran" in record["reasons"]["timing_valid"]

@@ -66,7 +66,8 @@ class Session:
             logits.append(given)
             if not np.isfinite(logits[-1]).all():
                 raise Diverged("the logits of the trained model are not finite numbers")
-            scores.append(task.score(logits[-1], round_))
+            with self.clock.phase("evaluate"):
+                scores.append(task.score(logits[-1], round_))
             kept.append(round_)
         summary = task.summary(scores)
         peak = peak_bytes(self.device) if memory_known else None

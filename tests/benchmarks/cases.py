@@ -1,0 +1,207 @@
+"""The cases of the benchmark and their budget: what is trained, on which sides, how often, against which target.
+
+The sizes are such that the whole run takes less than 15 minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.harness import Question
+
+LITE0, LITE2, RESNET18 = "tf_efficientnet_lite0", "tf_efficientnet_lite2", "resnet18"
+STRATEGIES = ("scratch", "feature_extract", "partial_finetune", "full_finetune", "distill")
+PEERS = {"full_finetune": ("lightning",), "feature_extract": ("sklearn",)}
+
+# How many times as fast as the naive side: the least, and the goal. As fast as the tuned side at least, everywhere.
+TARGETS = {
+    "cpu": {
+        "scratch": (1.8, 2.5),
+        "feature_extract": (12.0, 25.0),
+        "partial_finetune": (3.0, 6.0),
+        "full_finetune": (1.8, 2.5),
+        "distill": (2.5, 4.0),
+        "matrix": (3.0, 6.0),
+    },
+    "cuda": {
+        "scratch": (5.0, 20.0),
+        "feature_extract": (50.0, 200.0),
+        "partial_finetune": (10.0, 30.0),
+        "full_finetune": (5.0, 20.0),
+        "distill": (8.0, 30.0),
+        "matrix": (15.0, 50.0),
+    },
+}
+NEVER_SLOWER = (1.0, None)
+
+# For the planned budget alone: pictures a second that the tuned side trains on 2 CPU cores, and the work of one side
+# for a picture in an epoch, with that of a training step as the unit (others, harness).
+RATES = {(LITE0, 64): 350.0, (RESNET18, 64): 300.0, (LITE0, 128): 95.0, (LITE0, 32): 900.0, (RESNET18, 32): 900.0}
+PASSES = {
+    "scratch": (1.0, 1.0),
+    "feature_extract": (0.4, 0.08),
+    "partial_finetune": (0.6, 0.3),
+    "full_finetune": (1.0, 1.0),
+    "distill": (3.5, 2.9),
+}
+NAIVE_FACTOR = 2.2
+FIXED_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One strategy on one backbone at one resolution, by the harness and by `sides`, in so many rounds of a seed each.
+
+    `labels` is the number of labelled pictures.
+    """
+
+    backbone: str
+    resolution: int
+    strategy: str
+    labels: int
+    rounds: int
+    sides: tuple[str, ...]
+    epochs: int = 10
+    test_size: int = 1000
+
+    @property
+    def name(self) -> str:
+        """The name that a test has in brackets."""
+        return f"{self.backbone}-{self.resolution}px-{self.strategy}"
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbones that are trained: the teacher's too."""
+        return (self.backbone, LITE2) if self.strategy == "distill" else (self.backbone,)
+
+    def question(self, backbone: str | dict[str, str], seed: int) -> Question:
+        """Return what one round trains; `backbone` may name a checkpoint."""
+        return Question(
+            backbone, self.resolution, (self.strategy,), (self.labels,), (seed,), self.epochs, self.test_size
+        )
+
+    def targets(self, device: str) -> dict[str, tuple[float, float | None]]:
+        """Return the target and the goal of the ratio against each side that has one."""
+        found: dict[str, tuple[float, float | None]] = {"tuned": NEVER_SLOWER}
+        if "naive" in self.sides:
+            found["naive"] = TARGETS[device][self.strategy]
+        return found
+
+    def describe(self, kind: str, device: str, environment: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return what the stored results say of the case itself; `kind` is the clock, "warm" or "cold"."""
+        targets = self.targets(device) if kind == "warm" else {}
+        return _described(kind, self, self.strategy, self.labels, targets, environment)
+
+    def planned_seconds(self) -> float:
+        """Return about what it takes on 2 CPU cores."""
+        unit = self.labels * self.epochs / RATES[self.backbone, self.resolution]
+        others, ours = PASSES[self.strategy]
+        work = {"naive": others * NAIVE_FACTOR, "tuned": others, "lightning": others, "sklearn": 0.06}
+        scored = self.test_size * 0.3 / RATES[self.backbone, self.resolution]
+        sides = sum(work[side] * unit + scored for side in self.sides) + ours * unit + scored
+        return self.rounds * sides + FIXED_SECONDS
+
+
+def cases(device: str, quick: bool) -> tuple[Case, ...]:
+    """Return the cases for "cpu" or "cuda"; the quick ones only try the benchmark's own code."""
+    if quick:
+        return (
+            *(_case(LITE0, 32, s, 20, 1, ("naive", "tuned", *PEERS.get(s, ())), quick) for s in STRATEGIES),
+            _case(RESNET18, 32, "full_finetune", 20, 2, ("tuned",), quick),
+        )
+    if device == "cuda":
+        return (
+            *(_case(LITE0, 64, s, 5000, 3, ("naive", "tuned", *PEERS.get(s, ()))) for s in STRATEGIES),
+            *(_case(RESNET18, 64, s, 5000, 3, ("tuned",)) for s in STRATEGIES),
+            *(_case(LITE0, 128, s, 2000, 3, ("tuned",)) for s in STRATEGIES),
+        )
+    return (
+        *(
+            _case(LITE0, 64, s, _labels(s, 128, 1000), _rounds(s), ("naive", "tuned", *PEERS.get(s, ())))
+            for s in STRATEGIES
+        ),
+        *(_case(RESNET18, 64, s, _labels(s, 96, 500), 2, ("tuned",)) for s in STRATEGIES),
+        *(_case(LITE0, 128, s, _labels(s, 32, 100), 2, ("tuned",)) for s in STRATEGIES),
+    )
+
+
+def _described(
+    kind: str,
+    asked: Case | Matrix,
+    strategy: str,
+    n: int | str,
+    targets: Mapping[str, Any],
+    environment: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "backbone": asked.backbone,
+        "weights": "drawn from a seed" if asked.backbone == RESNET18 else "pretrained",
+        "resolution": asked.resolution,
+        "strategy": strategy,
+        "n": n,
+        "epochs": asked.epochs,
+        "test_size": asked.test_size,
+        "targets": targets,
+        "environment": environment,
+    }
+
+
+def _rounds(strategy: str) -> int:
+    """Return the rounds of a case: from random weights, rounding alone moves the accuracy of a seed by some points."""
+    return 3 if strategy == "scratch" else 2
+
+
+def _labels(strategy: str, labels: int, for_a_head: int) -> int:
+    """Return the labels of a case: a head alone is cheap, and its target is for 1,000."""
+    return for_a_head if strategy == "feature_extract" else labels
+
+
+def _case(
+    backbone: str, px: int, strategy: str, labels: int, rounds: int, sides: tuple[str, ...], quick: bool = False
+) -> Case:
+    if quick:
+        return Case(backbone, px, strategy, labels, rounds, sides, epochs=2, test_size=50)
+    return Case(backbone, px, strategy, labels, rounds, sides, test_size=1000 if "naive" in sides else 500)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All five strategies at some sizes: the harness shares what cells have in common, the naive side does not."""
+
+    sizes: tuple[int, ...]
+    backbone: str = LITE0
+    resolution: int = 64
+    epochs: int = 10
+    test_size: int = 1000
+
+    def question(self) -> Question:
+        """Return the suite of one seed."""
+        return Question(self.backbone, self.resolution, STRATEGIES, self.sizes, (0,), self.epochs, self.test_size)
+
+    def describe(self, device: str, environment: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return what the stored results say of the matrix itself."""
+        sizes = " and ".join(map(str, self.sizes))
+        return _described("matrix", self, "all five", sizes, {"naive": TARGETS[device]["matrix"]}, environment)
+
+    def planned_seconds(self) -> float:
+        """Return about what it takes on 2 CPU cores."""
+        cells = [Case(LITE0, self.resolution, s, n, 1, ("naive",), self.epochs) for s in STRATEGIES for n in self.sizes]
+        return sum(case.planned_seconds() - FIXED_SECONDS for case in cells)
+
+
+def matrix(device: str, quick: bool) -> Matrix:
+    """Return the small matrix."""
+    if quick:
+        return Matrix((20, 40), resolution=32, epochs=1, test_size=50)
+    return Matrix((500, 2000) if device == "cuda" else (40, 80))
+
+
+def cold(device: str, quick: bool) -> tuple[Case, ...]:
+    """Return the cases that are measured in fresh processes."""
+    if quick:
+        return (_case(LITE0, 32, "feature_extract", 20, 1, ("naive",), quick),)
+    target = 5000 if device == "cuda" else 1000
+    return (_case(LITE0, 64, "feature_extract", target, 2, ("naive",)),)

@@ -1,0 +1,149 @@
+"""The benchmark's options, its sides, and where its results go.
+
+`python -m pytest tests/benchmarks` measures for about a quarter of an hour on 2 cores, and wants the machine for
+itself. The results of a whole run go to reports/benchmarks/<device>.json, .md and .png; those of a quick or a partial
+one are shown, and kept in pytest's cache folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import table
+from benchmarks.cases import cases, cold, matrix
+from benchmarks.sides import Sides
+
+from bench.engines.device import resolve_device
+
+LIMIT_SECONDS = 1200
+VERSIONS = ("lightning", "scikit-learn", "pytest-benchmark")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what can be chosen."""
+    group = parser.getgroup("the benchmark of the harness")
+    group.addoption("--bench-quick", action="store_true", help="tiny cases that try the benchmark's own code")
+    group.addoption("--bench-device", default="auto", choices=["auto", "cpu", "cuda"], help="where every side runs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Find the device and the time."""
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError('the benchmark needs its extra: python -m pip install "transfer-bench[benchmarks]"')
+    if not config.getoption("bench_quick"):
+        # The tests use one thread each; here every side has the whole machine.
+        os.environ.pop("OMP_NUM_THREADS", None)
+    config.bench_device = resolve_device(config.getoption("bench_device"))
+    config.bench_began = time.time()
+    config.bench_results = []
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Tell the budget before it is spent."""
+    device, quick = config.bench_device, config.getoption("bench_quick")
+    if device != "cpu" or quick:
+        return f"benchmark: {device}{', quick' if quick else ''}"
+    whole = [*cases(device, quick), *cold(device, quick), matrix(device, quick)]
+    seconds = sum(part.planned_seconds() for part in whole)
+    return f"benchmark: cpu; {len(whole)} cases, about {seconds / 60:.0f} minutes on 2 cores beside the tests of scale"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of this folder the time that they need."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def quick(pytestconfig: pytest.Config) -> bool:
+    """Whether only the code is tried."""
+    return bool(pytestconfig.getoption("bench_quick"))
+
+
+@pytest.fixture(scope="session")
+def sides(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+    """Every side in its warm process."""
+    with Sides(pytestconfig.bench_device, tmp_path_factory.mktemp("sides")) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _results(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep what each test measured, also when its accuracies differ."""
+    if "benchmark" not in request.fixturenames:
+        yield
+        return
+    benchmark = request.getfixturevalue("benchmark")
+    yield
+    if benchmark.stats is not None:
+        data = list(benchmark.stats.stats.data)
+        found = {"name": request.node.name, "extra_info": dict(benchmark.extra_info), "seconds": data}
+        request.config.bench_results.append(found)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Store what was measured, and write the page from it."""
+    config, environment = session.config, None
+    benchmarks = config.bench_results
+    for found in benchmarks:
+        environment = found["extra_info"].pop("environment", None) or environment
+    if environment is None:
+        return  # none of the sides ran: the other tests of this folder keep their own results
+    quick = bool(config.getoption("bench_quick"))
+    data = {
+        "device": _slug(environment),
+        "quick": quick,
+        "started_at": datetime.fromtimestamp(config.bench_began, UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - config.bench_began, 1),
+        "environment": environment,
+        "versions": {name: _version(name) for name in VERSIONS},
+        "benchmarks": benchmarks,
+    }
+    asked = [*cases(config.bench_device, quick), *cold(config.bench_device, quick), matrix(config.bench_device, quick)]
+    whole = not quick and sum("runs" in b["extra_info"] for b in benchmarks) == len(asked)
+    folder = config.rootpath / "reports" / "benchmarks" if whole else config.cache.mkdir("benchmarks")
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / f"{data['device']}.json"
+    source.write_text(_text(data), encoding="utf-8")
+    config.bench_page = table.write(source)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show the page."""
+    page = getattr(config, "bench_page", None)
+    if page is not None:
+        terminalreporter.write_sep("-", str(page))
+        terminalreporter.write_line(page.read_text(encoding="utf-8"))
+
+
+def _slug(environment: dict[str, Any]) -> str:
+    """Return "cpu-2-cores" or the name of the GPU."""
+    if environment["gpu"]:
+        return re.sub(r"[^a-z0-9]+", "-", environment["gpu"].lower()).strip("-")
+    return f"cpu-{environment['cores']}-cores"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _text(data: dict[str, Any]) -> str:
+    """Return JSON with one benchmark a line, so that a change in git can be read."""
+    head = {k: v for k, v in data.items() if k != "benchmarks"}
+    lines = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items()]
+    lines.append('  "benchmarks": [\n' + ",\n".join(f"    {json.dumps(b)}" for b in data["benchmarks"]) + "\n  ]")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
