@@ -33,7 +33,7 @@ from bench.training.step import EAGER_STEPS, Lesson, Stepping, stepper_for
 
 Precision = Literal["fp32", "bf16"]
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-# Training of fewer steps is not worth the trial, which takes about ten.
+# Training of fewer steps is not worth the trial, which takes five to ten.
 TUNE_STEPS = 150
 # A compiler takes a minute or so for a network, and saves a tenth of the time: shorter trainings don't try it.
 COMPILE_SECONDS = 900.0
@@ -112,14 +112,13 @@ class Autotune:
         started = now(self.device)
         default, *others = modes(recipe.precision, self.device)
         trial = Trial(network, recipe, self.device)
-        seconds = {default: trial.seconds(default)}
-        for mode in others:
-            seconds[mode] = trial.seconds(mode)
+        seconds = {mode: trial.seconds(mode) for mode in (default, *others)}
         for _ in range(ROUNDS - 1):  # turn by turn, so that a slow moment strikes all alike
-            for mode, best in seconds.items():
-                if best is not None and best < 1.3 * _fastest(seconds):
-                    again = trial.seconds(mode)
-                    seconds[mode] = None if again is None else min(best, again)
+            limit = 1.3 * min((taken for taken in seconds.values() if taken is not None), default=0.0)
+            near = [(mode, taken) for mode, taken in seconds.items() if taken is not None and taken < limit]
+            for mode, taken in near if len(near) > 1 else ():
+                again = trial.seconds(mode)
+                seconds[mode] = None if again is None else min(taken, again)
         chosen = best_of(default, seconds)
         trying = now(self.device) - started
         before = seconds[chosen]
@@ -156,10 +155,6 @@ def _known(precision: str) -> Precision:
     return "bf16" if precision == "bf16" else "fp32"
 
 
-def _fastest(seconds: Mapping[Mode, float | None]) -> float:
-    return min((taken for taken in seconds.values() if taken is not None), default=float("inf"))
-
-
 def _read(path: Path, name: str) -> Verdict | None:
     """Return a verdict that was kept; None when there is none, or it is damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError):
@@ -179,21 +174,18 @@ class Trial:
         self._steps: dict[Mode, Callable[[], Tensor]] = {}
 
     def seconds(self, mode: Mode) -> float | None:
-        """Return the shortest of two steps, after a first one that is not counted; None when the mode does not work."""
+        """Return what one step takes, after a first one that is not counted; None when the mode does not work."""
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             try:
                 if mode not in self._steps:
                     self._steps[mode] = self._prepare(mode)
                     for _ in range(EAGER_STEPS + 1 if mode.stepping == "graph" else 1):
                         self._steps[mode]()
-                return min(self._timed(mode) for _ in range(2))
+                before = now(self.device)
+                self._steps[mode]()
+                return now(self.device) - before
             except Exception:  # noqa: BLE001 - a way that fails, for whatever reason, is not the way
                 return None
-
-    def _timed(self, mode: Mode) -> float:
-        before = now(self.device)
-        self._steps[mode]()
-        return now(self.device) - before
 
     def _prepare(self, mode: Mode) -> Callable[[], Tensor]:
         network = copy.deepcopy(self.network).arrange(mode.memory_format)

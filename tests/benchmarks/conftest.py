@@ -1,7 +1,7 @@
 """The benchmark's options, its sides, and where its results go.
 
-`python -m pytest tests/benchmarks` measures for about a quarter of an hour on 2 cores, and wants the machine for
-itself. The results of a whole run go to reports/benchmarks/<device>.json, .md and .png; those of a quick or a partial
+`python -m pytest tests/benchmarks` measures for less than a quarter of an hour on 2 cores, and wants the machine for
+itself; with `--bench-all` it takes ten minutes more. The results of a whole run go to reports/benchmarks/<device>.json, .md and .png; those of a quick or a partial
 one are shown, and kept in pytest's cache folder.
 """
 
@@ -25,6 +25,7 @@ from benchmarks.sides import Sides
 from bench.engines.device import resolve_device
 
 LIMIT_SECONDS = 1200
+LONG = ("test_autotune.py", "test_clocks.py", "test_techniques.py")
 VERSIONS = ("lightning", "scikit-learn", "pytest-benchmark")
 
 
@@ -32,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what can be chosen."""
     group = parser.getgroup("the benchmark of the harness")
     group.addoption("--bench-quick", action="store_true", help="tiny cases that try the benchmark's own code")
+    group.addoption("--bench-all", action="store_true", help="the engine's parts one by one and 100,000 cells as well")
     group.addoption("--bench-device", default="auto", choices=["auto", "cpu", "cuda"], help="where every side runs")
 
 
@@ -57,9 +59,13 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"benchmark: cpu; {len(whole)} cases, about {seconds / 60:.0f} minutes on 2 cores beside the tests of scale"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of this folder the time that they need."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the tests of this folder the time that they need, and leave out what takes long unless it is asked for."""
     here = Path(__file__).parent
+    asked = config.getoption("bench_all") or any(Path(arg.split("::")[0]).suffix == ".py" for arg in config.args)
+    for item in [] if asked else list(items):
+        if item.path.name in LONG or "100000" in item.name:
+            items.remove(item)
     for item in items:
         if item.path.is_relative_to(here) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
