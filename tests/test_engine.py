@@ -358,6 +358,21 @@ def test_a_loss_that_looks_at_the_weights_is_each_heads_own(tmp_path):
         assert np.allclose(one_by_one.logits(episode.test), logits, atol=1e-4)
 
 
+def test_a_loss_that_decides_by_its_numbers_is_taken_head_by_head(tmp_path):
+    @dataclass(frozen=True)
+    class Capped(FeatureExtract):
+        def loss(self, step):
+            whole = super().loss(step)
+            return whole * 0.5 if float(whole.detach()) > 1.0 else whole
+
+    episodes = list(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(9)))
+    recipe = replace(RECIPE, lr=0.05)
+    one_by_one = learner(tmp_path, Capped(), recipe)
+    for episode, logits in learner(tmp_path, Capped(), recipe).learn(episodes):
+        one_by_one.fit(episode)
+        assert np.allclose(one_by_one.logits(episode.test), logits, atol=1e-4)
+
+
 def test_what_is_drawn_or_watched_is_learnt_one_by_one(tmp_path):
     episodes = list(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(9)))
     made = learner(tmp_path, FeatureExtract())

@@ -8,7 +8,7 @@ it would learn alone, up to the rounding of a batched matrix product.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +39,7 @@ class Heads:
 
     def __init__(self, first: nn.Linear, count: int, path: str) -> None:
         self.path = path
+        self._mapped = True
         self.weight, self.bias = (
             nn.Parameter(start.detach().expand(count, *start.shape).clone()) for start in (first.weight, first.bias)
         )
@@ -97,7 +98,7 @@ class Heads:
                 set_rate(optimizer, recipe.schedule, step, epochs * len(parts))
                 x, labels = lessons.features[:, order[part], view[part]], lessons.labels[:, order[part]]
                 logits = torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
-                losses = vmap(loss)(logits, labels, self.weight, self.bias)
+                losses = self._losses(loss, logits, labels)
                 optimizer.zero_grad(set_to_none=True)
                 losses.sum().backward()
                 optimizer.step()
@@ -106,6 +107,17 @@ class Heads:
             mean = float((total / count).sum())
             if not math.isfinite(mean):
                 raise Diverged(f"a training loss is not finite in epoch {epoch} (learning rate {rate:g})")
+
+    def _losses(self, loss: Callable[..., Tensor], logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of each head, float [heads]."""
+        if self._mapped:
+            try:
+                mapped: Tensor = vmap(loss)(logits, labels, self.weight, self.bias)
+                return mapped
+            except Exception:  # noqa: BLE001 - a loss that decides by its numbers can't be mapped, whatever it raises
+                self._mapped = False
+        each = zip(logits, labels, self.weight, self.bias, strict=True)
+        return torch.stack([loss(*one) for one in each])
 
     def _fold(self, mean: Tensor, std: Tensor) -> None:
         """Put the scaling of standardised features into the weights."""

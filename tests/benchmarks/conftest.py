@@ -1,8 +1,9 @@
 """The benchmark's options, its sides, and where its results go.
 
-`python -m pytest tests/benchmarks` measures for less than a quarter of an hour on 2 cores, and wants the machine for
-itself; with `--bench-all` it takes ten minutes more. The results of a whole run go to reports/benchmarks/<device>.json, .md and .png; those of a quick or a partial
-one are shown, and kept in pytest's cache folder.
+`python -m pytest tests/benchmarks` wants the machine for itself; with `--bench-all` it takes ten minutes more. Each
+result is stored when its test ends, in reports/benchmarks/<device>.json, in the place of an earlier one of the same
+test, machine and software; the page and the figure beside it are made from that file. A quick run goes to pytest's
+cache folder.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # The tests use one thread each; here every side has the whole machine.
         os.environ.pop("OMP_NUM_THREADS", None)
     config.bench_device = resolve_device(config.getoption("bench_device"))
-    config.bench_began = time.time()
-    config.bench_results = []
+    config.bench_waiting = []
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -63,12 +63,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Give the tests of this folder the time that they need, and leave out what takes long unless it is asked for."""
     here = Path(__file__).parent
     asked = config.getoption("bench_all") or any(Path(arg.split("::")[0]).suffix == ".py" for arg in config.args)
-    for item in [] if asked else list(items):
-        if item.path.name in LONG or "100000" in item.name:
-            items.remove(item)
+    if not asked:
+        items[:] = [item for item in items if item.path.name not in LONG and _cells(item) in (None, 10_000)]
     for item in items:
         if item.path.is_relative_to(here) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
+
+
+def _cells(item: pytest.Item) -> int | None:
+    """Return how many cells a test of scale is about."""
+    return item.callspec.params.get("sweep") if hasattr(item, "callspec") else None
 
 
 @pytest.fixture(scope="session")
@@ -86,43 +90,55 @@ def sides(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(autouse=True)
 def _results(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Keep what each test measured, also when its accuracies differ."""
+    """Store what each test measured as soon as it ends, also when its accuracies differ."""
     if "benchmark" not in request.fixturenames:
         yield
         return
-    benchmark = request.getfixturevalue("benchmark")
+    benchmark, began = request.getfixturevalue("benchmark"), time.time()
     yield
     if benchmark.stats is not None:
+        info = dict(benchmark.extra_info)
+        environment = info.pop("environment", None)
         data = list(benchmark.stats.stats.data)
-        found = {"name": request.node.name, "extra_info": dict(benchmark.extra_info), "seconds": data}
-        request.config.bench_results.append(found)
+        took = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "wall": round(time.time() - began, 1)}
+        _store(request.config, {"name": request.node.name, **took, "extra_info": info, "seconds": data}, environment)
+
+
+def _store(config: pytest.Config, found: dict[str, Any], environment: dict[str, Any] | None) -> None:
+    """Put one measurement in the place of an earlier one of its name, if that is of the same machine and software.
+
+    A test without a side of its own goes with what the others have stored for this kind of device.
+    """
+    quick = bool(config.getoption("bench_quick"))
+    folder = config.cache.mkdir("benchmarks") if quick else config.rootpath / "reports" / "benchmarks"
+    known = sorted(folder.glob(f"{'cpu' if config.bench_device == 'cpu' else '[!c]'}*.json"))
+    if environment is None and not known:
+        config.bench_waiting.append(found)
+        return
+    path = folder / f"{_slug(environment)}.json" if environment else known[0]
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if before and environment and before["environment"]["fingerprint"] != environment["fingerprint"]:
+        before = None
+    fresh = [*config.bench_waiting, found]
+    config.bench_waiting = []
+    kept = [b for b in before["benchmarks"] if b["name"] not in {f["name"] for f in fresh}] if before else []
+    data = {
+        "device": path.stem,
+        "quick": quick,
+        "environment": environment or before["environment"],
+        "versions": {name: _version(name) for name in VERSIONS},
+        "benchmarks": sorted([*kept, *fresh], key=lambda b: b["name"]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(_text(data), encoding="utf-8")
+    config.bench_source = path
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Store what was measured, and write the page from it."""
-    config, environment = session.config, None
-    benchmarks = config.bench_results
-    for found in benchmarks:
-        environment = found["extra_info"].pop("environment", None) or environment
-    if environment is None:
-        return  # none of the sides ran: the other tests of this folder keep their own results
-    quick = bool(config.getoption("bench_quick"))
-    data = {
-        "device": _slug(environment),
-        "quick": quick,
-        "started_at": datetime.fromtimestamp(config.bench_began, UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - config.bench_began, 1),
-        "environment": environment,
-        "versions": {name: _version(name) for name in VERSIONS},
-        "benchmarks": benchmarks,
-    }
-    asked = [*cases(config.bench_device, quick), *cold(config.bench_device, quick), matrix(config.bench_device, quick)]
-    whole = not quick and sum("runs" in b["extra_info"] for b in benchmarks) == len(asked)
-    folder = config.rootpath / "reports" / "benchmarks" if whole else config.cache.mkdir("benchmarks")
-    folder.mkdir(parents=True, exist_ok=True)
-    source = folder / f"{data['device']}.json"
-    source.write_text(_text(data), encoding="utf-8")
-    config.bench_page = table.write(source)
+    """Write the page from what is stored."""
+    source = getattr(session.config, "bench_source", None)
+    if source is not None:
+        session.config.bench_page = table.write(source)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -213,7 +213,8 @@ def _environment(data: Mapping[str, Any]) -> list[str]:
         f"{where}; {e['system']}, Python {e['python']}, "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + f"; commit {(e['git_commit'] or 'unknown')[:12]}{', changed since' if e['git_dirty'] else ''}; "
-        f"measured on {data['started_at'][:10]} in {data['seconds'] / 60:.0f} minutes."
+        f"measured on {max(b['measured_at'] for b in data['benchmarks'])[:10]}, "
+        f"in {sum(b['wall'] for b in data['benchmarks']) / 60:.0f} minutes in all."
     ]
 
 
