@@ -26,6 +26,16 @@ from bench.training.views import Views
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=8)
 TOY = Toy()
+# Of each kind of layer that is counted: name, source, pixels.
+SMALL_MODELS = [
+    ("toy_cnn", "toy", 16),
+    ("tf_efficientnet_lite0", "timm", 64),
+    ("test_resnet", "timm", 160),
+    ("test_convnext", "timm", 160),
+    ("test_byobnet", "timm", 160),
+    ("shufflenet_v2_x0_5", "torchvision", 64),
+    ("test_vit", "timm", 160),
+]
 
 
 @dataclass(frozen=True)

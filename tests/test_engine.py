@@ -28,6 +28,7 @@ from bench.training import rows as rows_module
 from bench.training import sources as sources_module
 from bench.training.autotune import MARGIN, TUNE_STEPS, Autotune, Mode, Verdict, best_of, modes
 from bench.training.feed import batches
+from bench.training.learner import Learner
 from bench.training.loop import Diverged
 from bench.training.rows import Rows
 from bench.training.sources import Resident, Streamed
@@ -319,6 +320,16 @@ def test_nothing_waits_for_the_device_within_an_epoch(tmp_path, monkeypatch, ste
 # heads of many rounds at once
 
 
+def assert_heads_learn_alike(folder, strategy, recipe: Recipe, episodes: int) -> tuple[Learner, Learner]:
+    """Learn episodes at once and one by one, compare the logits of each, and return both learners."""
+    at_once, one_by_one = learner(folder, strategy, recipe), learner(folder, strategy, recipe)
+    rounds = list(FewShot(ways=3, queries=5, episodes=episodes).rounds(problem_of(9)))
+    for episode, logits in at_once.learn(rounds):
+        one_by_one.fit(episode)
+        assert np.allclose(one_by_one.logits(episode.test), logits, atol=1e-4)
+    return at_once, one_by_one
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize(
     "made_of",
@@ -332,12 +343,7 @@ def test_heads_that_learn_at_once_learn_what_each_would_learn_alone(tmp_path, ma
     recipe = Recipe(
         epochs=4, batch_size=4, lr=0.05, label_smoothing=0.1, optimizer=optimizer, augment=Augment(shift=2, views=3)
     )
-    episodes = list(FewShot(ways=3, queries=5, episodes=7).rounds(problem_of(9)))
-    at_once = learner(tmp_path, Sketch(made_of), recipe)
-    one_by_one = learner(tmp_path, Sketch(made_of), recipe)
-    for episode, logits in at_once.learn(episodes):
-        one_by_one.fit(episode)
-        assert np.allclose(one_by_one.logits(episode.test), logits, atol=1e-4)
+    at_once, one_by_one = assert_heads_learn_alike(tmp_path, Sketch(made_of), recipe, episodes=7)
     assert sorted(map(repr, at_once.work)) == sorted(map(repr, one_by_one.work))
     assert [used[1:] for used in at_once.used] == [used[1:] for used in one_by_one.used]
     assert at_once.shown == one_by_one.shown
@@ -350,12 +356,7 @@ def test_a_loss_that_looks_at_the_weights_is_each_heads_own(tmp_path):
         def loss(self, step):
             return super().loss(step) + step.weights["head.weight"].square().sum()
 
-    episodes = list(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(9)))
-    recipe = replace(RECIPE, lr=0.05)
-    one_by_one = learner(tmp_path, Ridge(), recipe)
-    for episode, logits in learner(tmp_path, Ridge(), recipe).learn(episodes):
-        one_by_one.fit(episode)
-        assert np.allclose(one_by_one.logits(episode.test), logits, atol=1e-4)
+    assert_heads_learn_alike(tmp_path, Ridge(), replace(RECIPE, lr=0.05), episodes=3)
 
 
 def test_a_loss_that_decides_by_its_numbers_is_taken_head_by_head(tmp_path):
@@ -365,12 +366,7 @@ def test_a_loss_that_decides_by_its_numbers_is_taken_head_by_head(tmp_path):
             whole = super().loss(step)
             return whole * 0.5 if float(whole.detach()) > 1.0 else whole
 
-    episodes = list(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(9)))
-    recipe = replace(RECIPE, lr=0.05)
-    one_by_one = learner(tmp_path, Capped(), recipe)
-    for episode, logits in learner(tmp_path, Capped(), recipe).learn(episodes):
-        one_by_one.fit(episode)
-        assert np.allclose(one_by_one.logits(episode.test), logits, atol=1e-4)
+    assert_heads_learn_alike(tmp_path, Capped(), replace(RECIPE, lr=0.05), episodes=3)
 
 
 def test_what_is_drawn_or_watched_is_learnt_one_by_one(tmp_path):

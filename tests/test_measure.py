@@ -22,6 +22,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from learners import SMALL_MODELS
 from sklearn import metrics
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -250,18 +251,7 @@ def test_counting_computes_nothing_and_leaves_a_model_as_it_was():
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-@pytest.mark.parametrize(
-    ("name", "source", "edge"),
-    [
-        ("toy_cnn", "toy", 16),
-        ("tf_efficientnet_lite0", "timm", 64),
-        ("test_resnet", "timm", 160),
-        ("test_convnext", "timm", 160),
-        ("test_byobnet", "timm", 160),
-        ("shufflenet_v2_x0_5", "torchvision", 64),
-        ("test_vit", "timm", 160),
-    ],
-)
+@pytest.mark.parametrize(("name", "source", "edge"), SMALL_MODELS)
 def test_fvcore_agrees(name, source, edge):
     """On transformers too, since attention's products are added to what fvcore knows."""
     network = find({"name": name, "source": source, "weights": "random"}).build(10, False, 0, edge)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from learners import RECIPE, learner, round_of
+from learners import RECIPE, SMALL_MODELS, learner, round_of
 from torch import Tensor, nn
 
 import suites
@@ -123,14 +123,7 @@ def test_products_with_padding_are_left_out_of_what_is_needed(length, kernel, st
 
 @pytest.mark.parametrize(
     ("name", "source", "edge"),
-    [
-        ("toy_cnn", "toy", 16),
-        ("tf_efficientnet_lite0", "timm", 64),
-        ("test_resnet", "timm", 160),
-        ("test_convnext", "timm", 160),
-        ("test_vit", "timm", 160),
-        ("shufflenet_v2_x0_5", "torchvision", 64),
-    ],
+    SMALL_MODELS,
 )
 def test_the_stages_and_the_head_sum_to_the_whole_model(name, source, edge):
     network = find({"name": name, "source": source, "weights": "random"}).build(10, False, 0, edge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,6 +85,11 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, float [batch, classes], of normalised pictures, float [batch, 3, height, width]."""
         return self.suffix(x, 0)
+
+    @property
+    def layers_digest(self) -> str:
+        """What names the architecture: 16 hex digits of the hash of its layers as torch prints them."""
+        return hashlib.sha256(repr(self.model).encode()).hexdigest()[:16]
 
     def arrange(self, layout: torch.memory_format) -> Network:
         """Keep weights, and from now on pictures, in a memory layout: speed changes, and numbers by rounding alone."""

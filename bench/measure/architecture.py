@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ import torch
 
 from bench.backbones._network import Network
 from bench.cell import Cell, canonical
-from bench.files import replacing
 from bench.measure.environment import environment
 from bench.measure.flops import macs_by_fvcore
+from bench.measure.kept import kept
 from bench.measure.latency import latency
 from bench.record import Latency
 
@@ -41,22 +39,21 @@ def architecture_of(
     """Return what an earlier cell of the same architecture, resolution and device measured, or measure it."""
     made_of = {
         "backbone": [cell.backbone["source"], cell.backbone["name"], cell.backbone.get("version")],
-        "layers": hashlib.sha256(repr(network.model).encode()).hexdigest()[:16],
+        "layers": network.layers_digest,
         "resolution": network.inputs.resolution,
         "precision": precision,
         "environment": environment(device.type)["fingerprint"],
     }
     path = artifacts / "architecture" / f"{hashlib.sha256(canonical(made_of)).hexdigest()[:16]}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or a damaged one: measured now
-        return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    measured = Architecture(
-        tuple(latency(network, batch, precision, device) for batch in BATCHES),
-        summarise(network),
-        macs_by_fvcore(network.model, (3, network.inputs.resolution, network.inputs.resolution)),
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({**asdict(measured), "made_of": made_of}), encoding="utf-8")
-    return measured
+
+    def measure() -> Architecture:
+        return Architecture(
+            tuple(latency(network, batch, precision, device) for batch in BATCHES),
+            summarise(network),
+            macs_by_fvcore(network.model, (3, network.inputs.resolution, network.inputs.resolution)),
+        )
+
+    return kept(path, _from_json, measure, made_of=made_of)
 
 
 def summarise(network: Network) -> str:

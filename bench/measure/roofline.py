@@ -6,11 +6,10 @@ bytes / bandwidth. Peak and bandwidth are measured on the machine itself, once, 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.backbones._network import Network
-from bench.files import replacing
 from bench.measure.clock import now
 from bench.measure.contention import Contention
 from bench.measure.cost import Counted
 from bench.measure.environment import environment
 from bench.measure.flops import Operation
+from bench.measure.kept import kept
 from bench.training.passes import FORWARD_BATCH
 
 if TYPE_CHECKING:
@@ -171,9 +170,12 @@ def limits_of(device: torch.device, artifacts: Path) -> Limits:
     if name in _measured:
         return _measured[name]
     path = artifacts / "machine" / f"{name}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or a damaged one: measured now
-        _measured[name] = _from_json(json.loads(path.read_text(encoding="utf-8")))
-        return _measured[name]
+    _measured[name] = kept(path, _from_json, lambda: _undisturbed(name, device), environment=environment(device.type))
+    return _measured[name]
+
+
+def _undisturbed(name: str, device: torch.device) -> Limits:
+    """Measure the limits, unless other work holds the processor meanwhile."""
     if _disturbed[name] >= TRIES:
         raise NoRoofline("the machine's limits could not be measured: other work held the processor each time")
     contention = Contention()
@@ -182,9 +184,6 @@ def limits_of(device: torch.device, artifacts: Path) -> Limits:
     if why is not None:
         _disturbed[name] += 1
         raise NoRoofline(f"the machine's limits could not be measured: {why}")
-    _measured[name] = limits
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({**asdict(limits), "environment": environment(device.type)}), "utf-8")
     return limits
 
 

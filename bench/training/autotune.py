@@ -9,10 +9,7 @@ alone; the precision is only chosen here where the recipe says `auto`.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +18,13 @@ import torch
 from torch import Tensor
 
 from bench.backbones._network import Network
-from bench.cell import canonical
-from bench.files import replacing
 from bench.measure.clock import now
+from bench.measure.kept import kept
 from bench.recipe import Recipe
 from bench.strategies import Phase, Strategy
 from bench.training.feed import ActivationFeed
 from bench.training.groups import choose, optimizer_for
+from bench.training.rows import id_of
 from bench.training.sources import Resident
 from bench.training.step import EAGER_STEPS, Lesson, Stepping, stepper_for
 
@@ -91,22 +88,21 @@ class Autotune:
             return None
         made_of = {
             "network": dict(identity),
-            "layers": hashlib.sha256(repr(network.model).encode()).hexdigest()[:16],
+            "layers": network.layers_digest,
             "resolution": network.inputs.resolution,
             "batch": recipe.batch_size,
             "optimizer": recipe.optimizer,
             "precision": recipe.precision,
             "machine": dict(self.machine),
         }
-        name = hashlib.sha256(canonical(made_of)).hexdigest()[:16]
-        path = self.folder / f"{name}.json"
-        kept = _read(path, name)
-        if kept is None:
-            kept = self._measure(network, recipe, steps, name)
-            self.spent_seconds += kept.seconds
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps({**asdict(kept), "made_of": made_of}, indent=1), encoding="utf-8")
-        return kept
+        name = id_of("autotune", made_of)
+
+        def measure() -> Verdict:
+            verdict = self._measure(network, recipe, steps, name)
+            self.spent_seconds += verdict.seconds
+            return verdict
+
+        return kept(self.folder / f"{name}.json", _from_json, measure, made_of=made_of)
 
     def _measure(self, network: Network, recipe: Recipe, steps: int, name: str) -> Verdict:
         started = now(self.device)
@@ -136,8 +132,8 @@ class Autotune:
 def modes(precision: str, device: torch.device) -> list[Mode]:
     """Return the modes that are tried for a recipe's precision on a device, the default first."""
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if precision == "auto" else (_known(precision),)
-    steppings: tuple[Stepping, ...] = ("graph", "eager") if device.type == "cuda" else ("eager",)
-    return [Mode(p, layout, stepping) for p in precisions for stepping in steppings[::-1] for layout in LAYOUTS]
+    steppings: tuple[Stepping, ...] = ("eager", "graph") if device.type == "cuda" else ("eager",)
+    return [Mode(p, layout, stepping) for p in precisions for stepping in steppings for layout in LAYOUTS]
 
 
 def best_of(default: Mode, seconds: Mapping[Mode, float | None]) -> Mode:
@@ -155,12 +151,8 @@ def _known(precision: str) -> Precision:
     return "bf16" if precision == "bf16" else "fp32"
 
 
-def _read(path: Path, name: str) -> Verdict | None:
-    """Return a verdict that was kept; None when there is none, or it is damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return Verdict(name, Mode(**data["mode"]), data["step_seconds"], float(data["seconds"]))
-    return None
+def _from_json(data: Mapping[str, Any]) -> Verdict:
+    return Verdict(data["id"], Mode(**data["mode"]), data["step_seconds"], float(data["seconds"]))
 
 
 class Trial:

@@ -21,7 +21,7 @@ from bench.recipe import Augment, Recipe
 from bench.record import Point
 from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
-from bench.training.autotune import Autotune, Mode, Verdict
+from bench.training.autotune import Autotune, Verdict, modes
 from bench.training.feed import ActivationFeed, Feed, PictureFeed, batches
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
@@ -114,7 +114,7 @@ class Learner:
         self.epochs = epochs_of(self.phases, self.recipe.epochs)
         self.selected_epoch: int | None = None
         self.verdict: Verdict | None = None
-        self.mode = Mode("bf16" if self.recipe.precision == "bf16" else "fp32")
+        self.mode = modes(self.recipe.precision, self.device)[0]
         self._first_draw = self.generator.get_state()
         self._teachers: dict[str, Network] = {}
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
@@ -185,7 +185,7 @@ class Learner:
             for phase, epochs in phases:
                 self._choose(phase)
                 self.work += [Work(len(round_.train) * epochs, self.depth, self.depth) for round_ in rounds]
-            forward = Forward(self.network, self.depth, "activations", self.identity, self.recipe.precision)
+            forward = self._prefix(self.depth)
             features = []
             for round_ in rounds:
                 self.shown.append((round_.train.split, len(round_.train)))
@@ -332,9 +332,12 @@ class Learner:
         if cut == 0 or self._row_bytes(cut) * len(selection) * shown > CACHE_LIMIT_BYTES:
             decoded = "evaluate" if phase == "evaluate" else "prepare"
             return PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
-        forward = Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
-        kept = source_of(*self._rows(forward, selection, views, phase, shown), self.device)
+        kept = source_of(*self._rows(self._prefix(cut), selection, views, phase, shown), self.device)
         return ActivationFeed(kept, shown, cut, self.network)
+
+    def _prefix(self, cut: int) -> Forward:
+        """Return the pass of the stages before `cut`, whose activations are kept."""
+        return Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
 
     def _row_bytes(self, cut: int) -> int:
         """Return the bytes of one picture's activations before stage `cut`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -43,12 +44,17 @@ class Stepper(Protocol):
 
 
 class Eager:
-    """A step as it is written."""
+    """A step as it is written; `logits` maps a batch to the network's logits."""
 
     def __init__(
-        self, network: Network, strategy: Strategy, recipe: Recipe, lesson: Lesson, optimizer: torch.optim.Optimizer
+        self,
+        logits: Callable[[Tensor], Tensor],
+        strategy: Strategy,
+        recipe: Recipe,
+        lesson: Lesson,
+        optimizer: torch.optim.Optimizer,
     ) -> None:
-        self.network, self.strategy, self.recipe = network, strategy, recipe
+        self.logits, self.strategy, self.recipe = logits, strategy, recipe
         self.lesson, self.optimizer = lesson, optimizer
 
     def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
@@ -62,25 +68,6 @@ class Eager:
         self.optimizer.step()
         correct = (logits.detach().argmax(dim=1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), correct.to(loss.dtype)])
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the network's logits."""
-        return self.network.suffix(x, self.lesson.feed.cut)
-
-
-class Compiled(Eager):
-    """A step whose forward and backward passes torch.compile has turned into fewer kernels, for each shape its own."""
-
-    def __init__(
-        self, network: Network, strategy: Strategy, recipe: Recipe, lesson: Lesson, optimizer: torch.optim.Optimizer
-    ) -> None:
-        super().__init__(network, strategy, recipe, lesson, optimizer)
-        self._run = torch.compile(super().logits, dynamic=False)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the network's logits."""
-        found: Tensor = self._run(x)
-        return found
 
 
 class Graphed:
@@ -142,7 +129,8 @@ def stepper_for(
     optimizer: torch.optim.Optimizer,
 ) -> Stepper:
     """Return the way to take steps that was chosen for a phase."""
-    if stepping == "compiled":
-        return Compiled(network, strategy, recipe, lesson, optimizer)
-    eager = Eager(network, strategy, recipe, lesson, optimizer)
+    logits: Callable[[Tensor], Tensor] = partial(network.suffix, start=lesson.feed.cut)
+    if stepping == "compiled":  # fewer kernels, for each shape of a batch its own
+        logits = torch.compile(logits, dynamic=False)
+    eager = Eager(logits, strategy, recipe, lesson, optimizer)
     return Graphed(eager) if stepping == "graph" else eager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from records import ENVIRONMENT
 from ruamel.yaml import YAML
 
 from bench.planner import Entry, Plan
@@ -46,21 +47,6 @@ STRATEGIES: tuple[str | dict[str, Any], ...] = (
 LAYERS = "\n".join(
     f"├─Conv2d: 1-{i:<32} [1, {8 * i}, 16, 16]{'':<12}{864 * i:<24,}{884_736 * i:,}" for i in range(1, 25)
 )
-ENVIRONMENT = {
-    "fingerprint": "0f3c2a9d1b77",
-    "cpu": "Example CPU 2.0 GHz",
-    "gpu": None,
-    "driver": None,
-    "torch": "2.11.0",
-    "cuda": None,
-    "python": "3.11.9",
-    "threads": 2,
-    "cores": 2,
-    "system": "Linux x86_64",
-    "packages": {"torch": "2.11.0", "timm": "1.0.20", "torchvision": "0.26.0", "numpy": "2.4.0"},
-    "git_commit": "4156e7d3b5a0c1f29d8e7a6b5c4d3e2f1a0b9c8d",
-    "git_dirty": False,
-}
 
 
 @dataclass(frozen=True)
