@@ -58,12 +58,6 @@ def sizes_of(learner: Learner, peak_memory_bytes: int | None) -> Cost:
     )
 
 
-def macs_from(network: Network) -> Callable[[int], int]:
-    """Return a function that gives the MACs for one picture from stage k on, the head included."""
-    stages = operations_of(network)
-    return lambda start: _macs(stages[start:])
-
-
 def counted_for(learner: Learner) -> Counted:
     """Return a function that gives the operations of a network by stage, and counts each network once."""
     return cache(partial(operations_of, trained=frozenset(learner.trained)))

@@ -99,7 +99,7 @@ def roofline(learner: Learner, counted: Counted, limits: Limits, measured_second
     the direct one (Winograd) may pass it. The backward pass has one product for each gradient that is needed, as large
     as the forward one. Weights are read once a batch. Raises Uncountable and NoRoofline.
     """
-    precision = _known(learner.recipe.precision)
+    precision = learner.recipe.precision
     times = list(_times(learner, counted, limits))
     floor = sum(seconds for seconds, _ in times)
     if floor == 0:
@@ -147,17 +147,11 @@ def _times(learner: Learner, counted: Counted, limits: Limits) -> Iterable[tuple
 
 def _time(operation: Operation, limits: Limits, precision: str, batch: int, examples: int) -> tuple[float, bool]:
     """Return the least seconds of an operation over so many examples, and whether arithmetic binds it."""
-    precision = _known(precision)
     inputs = batch if operation.moved else 1  # what depends on no input is computed once a batch
     moved_bytes = (operation.moved * batch + operation.weights) * DTYPES[precision].itemsize
     compute = 2 * operation.needed * inputs / limits.peak_flops[precision]
     memory = moved_bytes / limits.bandwidth_for(moved_bytes)
     return max(compute, memory) * examples / batch, compute >= memory
-
-
-def _known(precision: str) -> str:
-    """Return the precision that was used: a recipe that left it open and had no trial ran in fp32."""
-    return precision if precision in DTYPES else "fp32"
 
 
 def limits_of(device: torch.device, artifacts: Path) -> Limits:

@@ -129,9 +129,9 @@ class Autotune:
         return Verdict(name, chosen, told, now(self.device) - started)
 
 
-def modes(precision: str, device: torch.device) -> list[Mode]:
+def modes(precision: Literal["fp32", "bf16", "auto"], device: torch.device) -> list[Mode]:
     """Return the modes that are tried for a recipe's precision on a device, the default first."""
-    precisions: tuple[Precision, ...] = ("fp32", "bf16") if precision == "auto" else (_known(precision),)
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if precision == "auto" else (precision,)
     steppings: tuple[Stepping, ...] = ("eager", "graph") if device.type == "cuda" else ("eager",)
     return [Mode(p, layout, stepping) for p in precisions for stepping in steppings for layout in LAYOUTS]
 
@@ -145,10 +145,6 @@ def best_of(default: Mode, seconds: Mapping[Mode, float | None]) -> Mode:
     if default in worked and worked[fastest] > MARGIN * worked[default]:
         return default
     return fastest
-
-
-def _known(precision: str) -> Precision:
-    return "bf16" if precision == "bf16" else "fp32"
 
 
 def _from_json(data: Mapping[str, Any]) -> Verdict:
