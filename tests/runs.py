@@ -27,7 +27,13 @@ def start(folder: Path, *arguments: str | Path, extra: Mapping[str, str] | None 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_listen_to_ctrl_c,
     )
+
+
+def _listen_to_ctrl_c() -> None:
+    """Take Ctrl-C as at a terminal, also where the tests run in the background of a shell, which has them ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def bench(
