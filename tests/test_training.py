@@ -23,6 +23,7 @@ from bench.strategies.partial_finetune import PartialFinetune
 from bench.tasks.few_shot import FewShot
 from bench.training import learner as learner_module
 from bench.training.feed import batches
+from bench.training.folded import PROBES
 from bench.training.groups import choose, epochs_of, optimizer_for, rate_factor
 from bench.training.learner import curve_epochs
 from bench.training.loop import Diverged
@@ -157,8 +158,9 @@ def test_a_folded_head_gives_the_same_logits(seed, scale, offset, count):
         before = head(rows)
         folded = head.folded()
         assert isinstance(folded, nn.Linear)
-        # Rounding x, by 1.2e-7 of it, is magnified by 1 / std, which is at least 1e-5 of the mean.
-        assert torch.allclose(folded(rows), before, rtol=1e-3, atol=0.05 * float(before.abs().mean()) + 1e-4)
+        # The terms of the folded sum are large where the mean is many deviations, and each is rounded by 6e-8 of it.
+        rounding = torch.finfo(torch.float32).eps * (folded.weight.abs() @ rows.abs().T).max()
+        assert (folded(rows) - before).abs().max() <= 4 * rounding + 1e-6
 
 
 def test_a_folded_head_is_exact_on_features_of_a_usual_scale():
@@ -265,9 +267,9 @@ def test_the_frozen_stages_run_once_over_each_view_of_each_example(tmp_path):
     seen = []
     made.network.stages[0].modules[0].register_forward_hook(lambda module, args, out: seen.append(len(out)))
     made.fit(one)
-    assert sum(seen) == 2 * 24
+    assert sum(size for size in seen if size > PROBES) == 2 * 24
     made.fit(one)
-    assert sum(seen) == 2 * 24
+    assert sum(size for size in seen if size > PROBES) == 2 * 24
 
 
 def test_features_that_two_phases_use_are_paid_for_once(tmp_path):

@@ -19,8 +19,9 @@ from bench.training.views import Views
 
 
 class Feed(Protocol):
-    """Batches for the stages from `cut` on, by position in a selection and view."""
+    """Batches for the stages from `cut` on, by position in a selection and view; stages from `start` on make them."""
 
+    start: int
     cut: int
 
     def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
@@ -31,7 +32,7 @@ class Feed(Protocol):
 class PictureFeed:
     """Pictures as uint8; views, normalisation and layout are applied to each batch on the device."""
 
-    cut = 0
+    start = cut = 0
 
     def __init__(self, source: Source, index: NDArray[np.int64], views: Views, network: Network) -> None:
         self.source, self.index, self.views, self.network = source, index, views, network
@@ -49,7 +50,7 @@ class ActivationFeed:
     """Outputs of the first `cut` stages, `shown` rows for each example: one for each of its first views."""
 
     def __init__(self, source: Source, shown: int, cut: int, network: Network) -> None:
-        self.source, self.shown, self.cut, self.network = source, shown, cut, network
+        self.source, self.shown, self.start, self.cut, self.network = source, shown, cut, cut, network
 
     def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
         """Yield activations, float [batch, ...], in the precision that they were computed in."""

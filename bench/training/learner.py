@@ -23,10 +23,11 @@ from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
 from bench.training.autotune import Autotune, Verdict, modes
 from bench.training.feed import ActivationFeed, Feed, PictureFeed, batches
+from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
 from bench.training.loop import Epoch, train
-from bench.training.passes import Cache, Forward, forward_batches, infer
+from bench.training.passes import Cache, Forward, PassedFeed, forward_batches, infer
 from bench.training.rows import Keys, Rows
 from bench.training.sources import source_of
 from bench.training.standardize import Standardized
@@ -38,6 +39,8 @@ PLAIN = Views(Augment(), 0)
 CACHE_LIMIT_BYTES = 16 * 1024**3
 # Heads that are trained at once, at most.
 TOGETHER = 200
+# Folding a network takes as long as running it on so many examples, at most.
+FOLD_FROM = 1000
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class Learner:
         self.verdict: Verdict | None = None
         self.mode = modes(self.recipe.precision, self.device)[0]
         self._first_draw = self.generator.get_state()
-        self._teachers: dict[str, Network] = {}
+        self._teachers: dict[str, Forward] = {}
+        self._prefixes: dict[int, Forward] = {}
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
         self._sizes: dict[int, int] = {}
         self._priced: dict[tuple[str, int], int] = {}
@@ -207,13 +211,14 @@ class Learner:
     def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
         """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
         order = torch.arange(count)
+        network = folded(self.network) if count >= FOLD_FROM and feed.cut < self.depth else self.network
         given = feed.epoch(order, torch.zeros_like(order), forward_batches(count, self.device))
-        return torch.cat([infer(self.network, x, feed.cut, stop, self.recipe.precision) for x in given])
+        return torch.cat([infer(network, x, feed.cut, stop, self.recipe.precision) for x in given])
 
     def _features(self, feed: Feed, count: int) -> Tensor:
         """Return the features of the plain view of all training examples, float [n, dim]."""
-        if feed.cut < self.depth:
-            self.work.append(Work(count, feed.cut, None))
+        if feed.start < self.depth:
+            self.work.append(Work(count, feed.start, None))
         return self._outputs(feed, count, self.depth).float()
 
     def _learn(self, phase: Phase, round_: Round, epochs: int) -> None:
@@ -239,9 +244,9 @@ class Learner:
             lambda epoch: self._ended(epoch, validation, monitor),
         )  # fmt: skip
         self._settle()
-        self.work.append(Work(len(labels) * epochs, feed.cut, cut))
+        self.work.append(Work(len(labels) * epochs, feed.start, cut))
         if validation is not None:
-            self.work.append(Work(len(validation.labels) * epochs, validation.feed.cut, None))
+            self.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None))
         self._done += epochs
         self._steps += len(batches(len(labels), recipe.batch_size)) * epochs
 
@@ -324,20 +329,23 @@ class Learner:
             yield
 
     def _feed(self, selection: Selection, cut: int, views: Views, phase: str, plain: bool = False) -> Feed:
-        """Return a feed for the stages from `cut` on: kept activations, or pictures when they would be too large.
+        """Return a feed for the stages from `cut` on: activations, kept unless they would be too large.
 
         With `plain` it has the plain view alone.
         """
         shown = 1 if plain else views.count
         if cut == 0 or self._row_bytes(cut) * len(selection) * shown > CACHE_LIMIT_BYTES:
             decoded = "evaluate" if phase == "evaluate" else "prepare"
-            return PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
+            pictures = PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
+            return PassedFeed(pictures, self._prefix(cut), cut) if cut else pictures
         kept = source_of(*self._rows(self._prefix(cut), selection, views, phase, shown), self.device)
         return ActivationFeed(kept, shown, cut, self.network)
 
     def _prefix(self, cut: int) -> Forward:
         """Return the pass of the stages before `cut`, whose activations are kept."""
-        return Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
+        if cut not in self._prefixes:
+            self._prefixes[cut] = Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
+        return self._prefixes[cut]
 
     def _row_bytes(self, cut: int) -> int:
         """Return the bytes of one picture's activations before stage `cut`."""
@@ -354,8 +362,9 @@ class Learner:
         parent = self.parents[role]
         if role not in self._teachers:
             with self.clock.phase("features"):
-                self._teachers[role] = parent.network()
-        forward = Forward(self._teachers[role], None, "logits", {"cell": parent.cell_id}, self.recipe.precision)
+                network = parent.network()
+            self._teachers[role] = Forward(network, None, "logits", {"cell": parent.cell_id}, self.recipe.precision)
+        forward = self._teachers[role]
         rows, keys = self._rows(forward, selection, self.views, "features", self.views.count)
         logits = rows.take(keys)
         return logits.reshape(len(selection), self.views.count, -1).to(self.device)

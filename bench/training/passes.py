@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bench.backbones._network import Network
 from bench.measure.clock import Clock
 from bench.tasks import Selection
 from bench.training.feed import PictureFeed
+from bench.training.folded import folded
 from bench.training.pictures import Pictures
 from bench.training.rows import Keys, Rows, id_of
 from bench.training.sources import Source, source_of
@@ -30,7 +32,7 @@ FORWARD_BATCH = {"cpu": 64, "cuda": 256}
 class Forward:
     """A pass of a network up to stage `cut`, or to the logits when `cut` is None, whose rows are kept.
 
-    `identity` is everything that can change the network's numbers there.
+    `identity` is everything that can change the network's numbers there, which don't change while this is in use.
     """
 
     network: Network
@@ -40,7 +42,26 @@ class Forward:
     precision: str
 
     def __call__(self, x: Tensor) -> Tensor:
-        return infer(self.network, x, 0, self.cut, self.precision)
+        return infer(self._folded, x, 0, self.cut, self.precision)
+
+    @cached_property
+    def _folded(self) -> Network:
+        return folded(self.network)
+
+
+class PassedFeed:
+    """Pictures that go through a frozen prefix each time they are shown, because its rows would be too many to keep."""
+
+    start = 0
+
+    def __init__(self, pictures: PictureFeed, forward: Forward, cut: int) -> None:
+        self.pictures, self.forward, self.cut = pictures, forward, cut
+
+    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+        """Yield activations, float [batch, ...], in the precision that they are computed in."""
+        for x in self.pictures.epoch(order, view, parts):
+            # A tensor made under inference_mode can't take part in training; its copy can.
+            yield self.forward(x).clone()
 
 
 def infer(network: Network, x: Tensor, start: int, stop: int | None, precision: str) -> Tensor:
@@ -68,7 +89,7 @@ class Cache:
     def rows(self, forward: Forward, split: str, views: Mapping[str, Any]) -> Rows:
         """Return the store of a pass's rows on a split."""
         made_of = {**forward.identity, **self.pictures.identity(split), "views": dict(views)}
-        made_of |= {"cut": forward.cut, "precision": forward.precision}
+        made_of |= {"cut": forward.cut, "precision": forward.precision, "normalisation": "folded"}
         name = id_of(forward.kind, made_of)
         if name not in self._rows:
             self._rows[name] = Rows(self.artifacts, forward.kind, made_of)

@@ -110,7 +110,7 @@ def teacher_at_every_step() -> Iterator[None]:
 
     def remembered(self: Learner, role: str, selection: Selection) -> Tensor:
         found = logits(self, role, selection)
-        teachers.append(self._teachers[role])
+        teachers.append(self._teachers[role].network)
         return found
 
     def watched(network: Network, strategy: Any, phase: Any, recipe: Any, lesson: Lesson, *rest: Any) -> None:
@@ -125,7 +125,7 @@ def teacher_at_every_step() -> Iterator[None]:
 class _Seen:
     """A feed whose batches a teacher sees as well."""
 
-    cut = 0
+    start = cut = 0
 
     def __init__(self, feed: Feed, teacher: Network, precision: str) -> None:
         self.feed, self.teacher, self.precision = feed, teacher, precision
@@ -153,7 +153,7 @@ def loaded_by_workers() -> Iterator[None]:
 class _Loader:
     """A feed from a DataLoader."""
 
-    cut = 0
+    start = cut = 0
 
     def __init__(self, learner: Learner, selection: Selection) -> None:
         self.learner, self.selection = learner, selection
