@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.harness import Question
+from benchmarks.harness import RATE, Question
 
 LITE0, LITE2, RESNET18 = "tf_efficientnet_lite0", "tf_efficientnet_lite2", "resnet18"
 STRATEGIES = ("scratch", "feature_extract", "partial_finetune", "full_finetune", "distill")
@@ -35,6 +35,8 @@ TARGETS = {
     },
 }
 NEVER_SLOWER = (1.0, None)
+# The peak learning rate of a head alone, which has further to go and where rounding does not grow.
+HEAD_RATE = 1e-3
 
 # For the planned budget alone: pictures a second that the tuned side trains on 2 CPU cores, and the work of one side
 # for a picture in an epoch, with that of a training step as the unit (others, harness).
@@ -78,8 +80,9 @@ class Case:
 
     def question(self, backbone: str | dict[str, str], seed: int) -> Question:
         """Return what one round trains; `backbone` may name a checkpoint."""
+        lr = HEAD_RATE if self.strategy == "feature_extract" else RATE
         return Question(
-            backbone, self.resolution, (self.strategy,), (self.labels,), (seed,), self.epochs, self.test_size
+            backbone, self.resolution, (self.strategy,), (self.labels,), (seed,), self.epochs, self.test_size, lr
         )
 
     def targets(self, device: str) -> dict[str, tuple[float, float | None]]:
@@ -118,7 +121,7 @@ def cases(device: str, quick: bool) -> tuple[Case, ...]:
             *(_case(LITE0, 128, s, 2000, 3, ("tuned",)) for s in STRATEGIES),
         )
     return (
-        *(_case(LITE0, 64, s, _labels(s, 96, 1000), 2, ("naive", "tuned", *PEERS.get(s, ()))) for s in STRATEGIES),
+        *(_case(LITE0, 64, s, _labels(s), 2, ("naive", "tuned", *PEERS.get(s, ()))) for s in STRATEGIES),
         *(_case(RESNET18, 64, s, _labels(s, 64, 400), 2, ("tuned",)) for s in STRATEGIES),
         *(_case(LITE0, 128, s, _labels(s, 32, 100), 2, ("tuned",)) for s in STRATEGIES),
     )
@@ -146,9 +149,9 @@ def _described(
     }
 
 
-def _labels(strategy: str, labels: int, for_a_head: int) -> int:
-    """Return the labels of a case: a head alone is cheap, and its target is for 1,000."""
-    return for_a_head if strategy == "feature_extract" else labels
+def _labels(strategy: str, labels: int = 96, for_a_head: int = 1000) -> int:
+    """Return the labels of a case: a head alone is cheap, and its target is for 1,000; a teacher is dear."""
+    return for_a_head if strategy == "feature_extract" else min(labels, 64) if strategy == "distill" else labels
 
 
 def _case(
@@ -156,7 +159,7 @@ def _case(
 ) -> Case:
     if quick:
         return Case(backbone, px, strategy, labels, rounds, sides, epochs=2, test_size=50)
-    return Case(backbone, px, strategy, labels, rounds, sides, test_size=1000 if "naive" in sides else 500)
+    return Case(backbone, px, strategy, labels, rounds, sides, test_size=500)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class Matrix:
     backbone: str = LITE0
     resolution: int = 64
     epochs: int = 10
-    test_size: int = 1000
+    test_size: int = 500
 
     def question(self) -> Question:
         """Return the suite of one seed."""

@@ -7,10 +7,12 @@ import logging
 import lightning
 import torch
 from benchmarks.task import Task, one_cycle, seed_everything
-from benchmarks.tuned import choose, loader_for
+from benchmarks.tuned import choose, loader_for, prepare
 from torch import Tensor
 
 from bench.backbones._network import Network
+
+__all__ = ["learn", "prepare"]
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -32,11 +34,6 @@ class Module(lightning.LightningModule):
         optimizer = torch.optim.AdamW(self.task.groups(self.network), lr=self.task.recipe["lr"], fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, self.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def prepare(task: Task) -> None:
-    """Probe layout and precision, before any clock runs."""
-    choose(task)
 
 
 def learn(task: Task) -> Network:

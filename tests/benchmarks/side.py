@@ -83,18 +83,18 @@ def measure(module: ModuleType, data: Mapping[str, Any]) -> dict[str, Any]:
     for part in (task, task.teacher):
         if part is not None:
             _ = part.round  # the raw data are in memory before the clock starts, as they are for the harness
-    if hasattr(module, "prepare"):
-        module.prepare(task)
+    probed = module.prepare(task) if hasattr(module, "prepare") else 0.0
     began = time.perf_counter()
     learnt = module.learn(task)
     if task.device.type == "cuda":
         torch.cuda.synchronize()
     total = time.perf_counter() - began
-    setup = task.setup_seconds + (task.teacher.setup_seconds if task.teacher else 0.0)
+    built = task.setup_seconds + (task.teacher.setup_seconds if task.teacher else 0.0)
     seen = learnt if isinstance(learnt, Network) else task.network()
     began = time.perf_counter()
     accuracy = task.accuracy(learnt, seen)
-    seconds = {"setup": setup, "work": total - setup, "total": total, "evaluate": time.perf_counter() - began}
+    scored = time.perf_counter() - began
+    seconds = {"setup": built + probed, "work": total - built, "total": total + probed, "evaluate": scored}
     notes = module.choose(task).describe() if hasattr(module, "choose") else None
     return {"seconds": seconds, "accuracy": accuracy, "notes": notes}
 

@@ -62,7 +62,9 @@ class Sides:
         (record,) = (records[entry.cell.id] for entry in plan.runnable if entry.role is None)
         teachers = [records[entry.cell.id] for entry in plan.runnable if entry.role is not None]
         seconds = seconds_of(record, teachers) | outside(records, wall)
-        return {"side": "ours", "key": key, "seconds": seconds, "accuracy": record.metrics["accuracy"], "notes": None}
+        mode = record.details["mode"]
+        notes = f"{mode['layout']}, {mode['precision']}"
+        return {"side": "ours", "key": key, "seconds": seconds, "accuracy": record.metrics["accuracy"], "notes": notes}
 
     def ours_whole(self, plan: Plan) -> list[Run]:
         """Run a whole plan by the harness from nothing: what each cell cost, shared artifacts paid for once.

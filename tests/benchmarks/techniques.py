@@ -165,7 +165,7 @@ class _Loader:
         position, view = wanted
         pictures, inputs = self.learner.cache.pictures, self.learner.network.inputs
         read = pictures.examples(self.selection.split).read(int(self.selection.index[position]))
-        pixels = torch.from_numpy(pictures._resize(read, read.ndim == 3))
+        pixels = torch.tensor(pictures._resize(read, read.ndim == 3))
         mean, std = (torch.tensor(v)[:, None, None] * 255 for v in (inputs.mean, inputs.std))
         return ((pixels.flip(2) if view else pixels).float() - mean) / std
 
@@ -181,6 +181,18 @@ class _Loader:
             yield self.learner.network.arranged(x)
 
 
+@contextmanager
+def not_folded() -> Iterator[None]:
+    """Run frozen passes on the network as it is."""
+    with patched(passes, "folded", as_it_is), patched(learner_module, "folded", as_it_is):
+        yield
+
+
+def as_it_is(network: Network) -> Network:
+    """Return the network itself."""
+    return network
+
+
 def one_by_one() -> Any:
     """Learn the heads of episodes one after the other."""
     return patched(learner_module, "TOGETHER", 1)
@@ -189,6 +201,7 @@ def one_by_one() -> Any:
 NHWC, NCHW = Mode(), Mode(layout="contiguous")
 TECHNIQUES = (
     Technique("frozen features kept", "feature_extract", 300, 10, uncached, nothing),
+    Technique("normalisations folded in frozen passes", "feature_extract", 600, 10, not_folded, nothing),
     Technique("frozen stages kept, two unfrozen", "partial_finetune", 150, 10, uncached, nothing),
     Technique("teacher's logits kept", "distill", 64, 10, teacher_at_every_step, nothing),
     Technique("pixels in memory, views on the device", "full_finetune", 128, 4, loaded_by_workers, nothing),
