@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import math
@@ -40,7 +41,7 @@ from bench.measure.architecture import Architecture, architecture_of, summarise
 from bench.measure.clock import Clock
 from bench.measure.cost import operations_of
 from bench.measure.flops import Uncountable, count_macs, macs_by_fvcore
-from bench.measure.quality import ECE_BINS, expected_calibration_error, quality, softmax
+from bench.measure.quality import ECE_BINS, MOST_CONFUSED, expected_calibration_error, quality, softmax
 from bench.planner import expand
 from bench.suite import load
 
@@ -533,3 +534,19 @@ def test_the_commit_is_that_of_the_harness_and_not_of_a_repository_around_it(tmp
     assert module._git() == {"git_commit": git("rev-parse", "HEAD"), "git_dirty": False}
     copy.write_text(copy.read_text() + "# changed")
     assert module._git()["git_dirty"] is True
+
+
+def test_the_details_of_a_score_say_what_was_right_and_what_was_taken_for_what():
+    labels = np.array([0, 0, 1, 2, 2, 2, 1, 0, 1])
+    predicted = np.array([0, 1, 1, 2, 0, 2, 1, 0, 2])
+    score = quality(np.eye(3, dtype=np.float32)[predicted], labels, ("a", "b", "c"))
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(score.details["right"]), np.uint8), count=len(labels))
+    assert bits.tolist() == (labels == predicted).astype(int).tolist()
+    assert score.details["confusion"] == metrics.confusion_matrix(labels, predicted).tolist()
+    assert score.details["classes"] == ["a", "b", "c"]
+
+
+def test_confusions_of_very_many_classes_are_not_kept():
+    labels = np.arange(MOST_CONFUSED + 1)
+    score = quality(np.eye(len(labels), dtype=np.float32), labels, [str(c) for c in labels])
+    assert set(score.details) == {"right"}

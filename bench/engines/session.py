@@ -78,7 +78,7 @@ class Session:
         if self.job.weights:
             self._keep_weights(learner.network, Path(self.job.weights))
         stages = [stage.name for stage in learner.network.stages]
-        details: dict[str, Any] = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode)}
+        details = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode), **summary.details}
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
         record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +13,15 @@ from numpy.typing import NDArray
 from bench.tasks import Score
 
 ECE_BINS = 15
+# A table of confusions of more classes would be larger than the rest of a record.
+MOST_CONFUSED = 100
 
 
 def quality(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str]) -> Score:
     """Return accuracy, macro-F1, one-vs-rest AUROC (macro), NLL in nats and ECE of logits [n, classes].
 
     AUROC needs each class among the labels, with and without it; otherwise it is None and the reason names the class.
+    The details say which examples were right, and of up to 100 classes what was taken for what.
     """
     from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
@@ -40,7 +45,16 @@ def quality(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Seq
             warnings.simplefilter("error")
             per_class = [roc_auc_score(labels == c, probabilities[:, c]) for c in every]
         metrics["auroc"] = float(np.mean(per_class))
-    return Score(metrics, reasons)
+    return Score(metrics, reasons, _details(predicted, labels, classes))
+
+
+def _details(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
+    """Return `right`, one bit for each example in base64, and `confusion`, counts [true][predicted] with `classes`."""
+    found: dict[str, Any] = {"right": base64.b64encode(np.packbits(predicted == labels).tobytes()).decode()}
+    if len(classes) <= MOST_CONFUSED:
+        pairs = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2)
+        found |= {"classes": list(classes), "confusion": pairs.reshape(len(classes), -1).tolist()}
+    return found
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -6,8 +6,8 @@ To add one, write a frozen dataclass with the members of `Task` and put `@tasks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bench.registry import Registry
 
@@ -79,10 +79,14 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Score:
-    """Metrics by name; a metric that can't be had is None and `reasons` says why."""
+    """Metrics by name; a metric that can't be had is None and `reasons` says why.
+
+    `details` is what a reader may look closer at, as plain JSON: it goes into the record's own.
+    """
 
     metrics: Mapping[str, float | None]
     reasons: Mapping[str, str]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 tasks: Registry[Task] = Registry("task", "bench.tasks")
