@@ -1,0 +1,53 @@
+"""Strategies over several data sets: mean ranks, Friedman's test, and the difference of ranks that is critical.
+
+Demšar (2006), "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.compare.statistics import ALPHA
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Mean rank of each strategy over `n` data sets, 1 is best; ties share the mean of their ranks.
+
+    `p` is that of Friedman's test (1937) in the form of Iman and Davenport (1980): that all are equally good. Two
+    whose mean ranks differ by `critical` or more are told apart by Nemenyi's test (1963) at 5 %.
+    """
+
+    n: int
+    mean: Mapping[str, float]
+    p: float
+    critical: float
+
+    def apart(self, a: str, b: str) -> bool:
+        """Say whether two strategies are told apart."""
+        return self.p < ALPHA and abs(self.mean[a] - self.mean[b]) >= self.critical
+
+
+def ranks(values: Mapping[str, Sequence[float]]) -> Ranks | None:
+    """Rank strategies, each with one value per data set in the same order, higher is better.
+
+    None under two data sets or two strategies.
+    """
+    from scipy.special import fdtrc
+    from scipy.stats import rankdata, studentized_range
+
+    names = list(values)
+    k, n = len(names), min((len(v) for v in values.values()), default=0)
+    if k < 2 or n < 2:
+        return None
+    table = rankdata([[-values[name][i] for name in names] for i in range(n)], axis=1)
+    mean = table.mean(axis=0)
+    # Ties take their share out of the variance that ranks have by chance.
+    chance = float(((table - (k + 1) / 2) ** 2).sum()) / (n * (k - 1))
+    friedman = 0.0 if chance == 0 else n * float(((mean - (k + 1) / 2) ** 2).sum()) / chance
+    room = n * (k - 1) - friedman
+    p = 0.0 if room <= 0 else float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * friedman / room))
+    critical = float(studentized_range.ppf(1 - ALPHA, k, math.inf)) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
+    return Ranks(n, dict(zip(names, map(float, mean), strict=True)), p if chance else 1.0, critical)
