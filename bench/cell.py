@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -39,11 +39,19 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """The first 12 hex digits of the sha256 of the identity."""
-        return hashlib.sha256(canonical([IDENTITY_VERSION, self.identity()])).hexdigest()[:12]
+        return self._hashed(canonical)
+
+    def settle(self, form: Callable[[Any], bytes]) -> None:
+        """Take the id now, given what returns the canonical form of a part: thousands of cells share their parts."""
+        self.__dict__["id"] = self._hashed(form)
+
+    def _hashed(self, form: Callable[[Any], bytes]) -> str:
+        parts = b",".join([key + form(getattr(self, name)) for name, key in _IDENTITY.items()])
+        return hashlib.sha256(b"[%d,{%s}]" % (IDENTITY_VERSION, parts)).hexdigest()[:12]
 
     def identity(self) -> dict[str, Any]:
         """Return what the id is made of, as plain JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "runtime"}
+        return {name: getattr(self, name) for name in _IDENTITY}
 
     def to_json(self) -> dict[str, Any]:
         """Return the cell as plain JSON, read back by `from_json`."""
@@ -72,3 +80,7 @@ def entropy(*scope: object) -> int:
 def canonical(value: Any) -> bytes:
     """Return JSON bytes that do not depend on the order of keys; refuses NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+
+
+# The fields of the identity, in the order of canonical JSON, and their keys there.
+_IDENTITY = {name: canonical(name) + b":" for name in sorted(f.name for f in fields(Cell)) if name != "runtime"}

@@ -87,7 +87,7 @@ def run(
                 schedule.run(plan, store, ready, told, force)
         except KeyboardInterrupt:
             interrupted = True
-    after = schedule.status(plan, store)
+    after = schedule.status(plan, store) if before.missing else before
     ran = overview.newly_run(before, after)
     records = overview.records(plan, store) if as_json or (report and not interrupted) else []
     page = None

@@ -6,13 +6,15 @@ It imports no torch.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import getitem
 from typing import Any
 
 from bench.document import parse
 from bench.errors import SuiteError, UsageError, did_you_mean, nearest
+from bench.machine import many_objects
 from bench.naming import titles
 from bench.resolve import AXES, Entry, Point, Resolver, axis_value, instead, specs
 from bench.suite import Suite, matches, same
@@ -54,6 +56,7 @@ class Plan:
         return self.suite.error((*trail[mistake["part"]], *mistake["path"]), mistake["message"])
 
 
+@many_objects()
 def expand(suite: Suite, only: str | None = None) -> Plan:
     """Resolve every point of a suite's matrix to a cell. Raises SuiteError at the first mistake, before anything runs.
 
@@ -110,15 +113,15 @@ def _points(suite: Suite) -> Iterator[Point]:
     Seeds are repetitions, not a question: whatever the span, each seed is crossed with all the rest.
     """
     axes = suite.matrix.axes()
-    values = {a: [axis_value(spec, ("matrix", a, i)) for i, spec in enumerate(axes[a])] for a in axes}
-    asked = {axis: found for axis, found in axes.items() if axis != "seed"}
-    order = (*AXES[:2], *(a for a in asked if a not in AXES), *AXES[2:])
-    picks = [{**pick, "seed": seed} for pick in _spans(suite, asked) for seed in range(len(axes["seed"]))]
-    for pick in sorted(picks, key=lambda pick: [pick[axis] for axis in order]):
-        yield {axis: values[axis][i] for axis, i in pick.items()}
+    order = (*AXES[:2], *(axis for axis in axes if axis not in AXES), *AXES[2:])
+    values = [[axis_value(spec, ("matrix", axis, i)) for i, spec in enumerate(axes[axis])] for axis in order]
+    spans = _spans(suite, {axis: axes[axis] for axis in order if axis != "seed"})
+    at, seeds = order.index("seed"), range(len(axes["seed"]))
+    for pick in sorted((*span[:at], seed, *span[at:]) for span in spans for seed in seeds):
+        yield dict(zip(order, map(getitem, values, pick), strict=True))
 
 
-def _spans(suite: Suite, axes: Mapping[str, list[Any]]) -> list[dict[str, int]]:
+def _spans(suite: Suite, axes: Mapping[str, list[Any]]) -> Iterable[tuple[int, ...]]:
     """Return points as positions on the axes: every combination, in step, or one axis away from the first values."""
     if suite.span == "zip":
         length = max(len(v) for v in axes.values())
@@ -127,9 +130,8 @@ def _spans(suite: Suite, axes: Mapping[str, list[Any]]) -> list[dict[str, int]]:
                 raise suite.error(
                     ("matrix", axis), f"zip needs 1 or {length} values on every axis; {axis} has {len(values)}"
                 )
-        return [{a: (i if len(v) > 1 else 0) for a, v in axes.items()} for i in range(length)]
+        return [tuple(i if len(v) > 1 else 0 for v in axes.values()) for i in range(length)]
     if suite.span == "ablation":
-        base = dict.fromkeys(axes, 0)
-        return [base] + [{**base, a: i} for a, v in axes.items() for i in range(1, len(v))]
-    spans = itertools.product(*(range(len(v)) for v in axes.values()))
-    return [dict(zip(axes, span, strict=True)) for span in spans]
+        base = (0,) * len(axes)
+        return [base, *((*base[:a], i, *base[a + 1 :]) for a, v in enumerate(axes.values()) for i in range(1, len(v)))]
+    return itertools.product(*(range(len(v)) for v in axes.values()))

@@ -13,6 +13,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -74,7 +75,7 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 importlib.import_module(f"{self.package}.{module.name}")
-        for entry in entry_points(group=self.group):
+        for entry in _installed().select(group=self.group):
             self.register(self._third_party(entry))
         self._loaded = True
 
@@ -90,6 +91,12 @@ class Registry(Generic[T]):
                 f"{type(error).__name__}: {' '.join(str(error).split())}; mend or uninstall that package"
             ) from error
         return plugin
+
+
+@cache
+def _installed() -> Any:  # its type is another from Python 3.12 on
+    """Return the entry points of every package: they are all read to find those of any group."""
+    return entry_points()
 
 
 def _origin(plugin: type[Any]) -> str:

@@ -67,12 +67,23 @@ class _Parts:
     cell: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What cells have in common that differ in nothing but their seed. `differs` is what parents have of their own."""
+
+    parts: _Parts
+    recipe: dict[str, Any]
+    skip: str | None
+    differs: dict[str, dict[str, Value]]
+
+
 @dataclass
 class Resolver:
     """Builds plugins once for each spec, what cells share once for all of them, and cells from points."""
 
     suite: Suite
     plugins: dict[Any, Any] = field(default_factory=dict)
+    forms: dict[int, tuple[Any, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.task: Task = self._plugin(tasks, self.suite.task, ("task",))
@@ -88,26 +99,51 @@ class Resolver:
         own = [axis for axis in self.suite.matrix.axes() if axis.startswith("recipe.")]
         self._recipe_axes = [*dict.fromkeys(axis for o in self.suite.overrides for axis in o.when), *own, "recipe"]
         self._skip_axes = [*dict.fromkeys(axis for e in self.suite.exclude for axis in e.when), "strategy"]
+        self._seeds_differ = "seed" in (*self._recipe_axes, *self._skip_axes)
 
     def entry(self, point: Point, children: tuple[Who, ...] = ()) -> tuple[Entry, list[Entry]]:
         """Return the entry of a point and the entries of its parents, the parents' own first."""
-        parts = self._parts(point)
-        skip = self._skip(point, parts)
-        if skip is None:
-            self._check_size(point, parts.facts)
-        parents = self._parents(point, parts.strategy, children)
+        kind = self._kind(point)
+        skip, parts = kind.skip, kind.parts.cell
+        parents = self._parents(point, kind, children) if kind.differs else {}
         for role, entries in parents.items():
             if skip is None and entries[-1].skip:
                 skip = f"its {role} is left out: {entries[-1].skip}"
+        if parents:
+            resolved = self._resolved(kind.parts, {role: entries[-1].cell for role, entries in parents.items()})
+            parts = {**parts, "strategy": resolved}
+        named = {role: entries[-1].cell.id for role, entries in parents.items()}
         cell = Cell(
-            **{**parts.cell, "strategy": self._resolved(parts, {r: e[-1].cell for r, e in parents.items()})},
+            **parts,
             size=point["size"].spec,
-            recipe=self._recipe_of(point, parts),
+            recipe=kind.recipe,
             seed=point["seed"].spec,
-            parents={role: entries[-1].cell.id for role, entries in parents.items()},
+            parents=self.plugins.setdefault(("parents", *named.items()), named),
         )
+        cell.settle(self._form)
         trail = {axis: value.trail for axis, value in point.items()}
         return Entry(cell, skip=skip, trail=trail), [e for entries in parents.values() for e in entries]
+
+    def _form(self, part: Any) -> bytes:
+        """Return the canonical form of a part of a cell, made once of one that many cells share."""
+        if isinstance(part, int):
+            return b"%d" % part
+        known = self.forms.get(id(part))
+        if known is None:
+            known = self.forms[id(part)] = part, canonical(part)
+        return known[1]
+
+    def _kind(self, point: Point) -> _Kind:
+        keys = (value.key for axis, value in point.items() if self._seeds_differ or axis != "seed")
+        key = ("kind", point["strategy"].trail, *keys)
+        if key not in self.plugins:
+            parts = self._parts(point)
+            skip = self._skip(point, parts)
+            if skip is None:
+                self._check_size(point, parts.facts)
+            differs = self._differs(point["strategy"], parts.strategy)
+            self.plugins[key] = _Kind(parts, self._recipe_of(point, parts), skip, differs)
+        return self.plugins[key]  # type: ignore[no-any-return]
 
     def _parts(self, point: Point) -> _Parts:
         key = ("parts", *(point[axis].key for axis in ("dataset", "backbone", "strategy")))
@@ -130,16 +166,17 @@ class Resolver:
             self.plugins[key] = _Parts(dataset, strategy, facts, whole, cell)
         return self.plugins[key]  # type: ignore[no-any-return]
 
-    def _parents(self, point: Point, strategy: Strategy, children: tuple[Who, ...]) -> dict[str, list[Entry]]:
+    def _parents(self, point: Point, kind: _Kind, children: tuple[Who, ...]) -> dict[str, list[Entry]]:
         """Resolve the cells that must be trained before this one, each list ending in the parent itself."""
         parents: dict[str, list[Entry]] = {}
         family = (*children, _who(point))
-        for role, own in self._differs(point["strategy"], strategy).items():
+        name = kind.parts.strategy.name
+        for role, own in kind.differs.items():
             parent = {**point, **own}
             key = ("parent", role, *(value.key for value in parent.values()))
             if key not in self.plugins:
                 trail = (*point["strategy"].trail, role)
-                if _who(parent) in family or ("strategy" in own and own["strategy"].spec == {"name": strategy.name}):
+                if _who(parent) in family or ("strategy" in own and own["strategy"].spec == {"name": name}):
                     raise self.suite.error(trail, f"a {role} that names itself: give it another strategy")
                 for axis in {"backbone", "strategy"} - own.keys():
                     parent[axis] = dataclasses.replace(parent[axis], trail=trail)
@@ -309,14 +346,11 @@ class Resolver:
 
     def _resolved(self, parts: _Parts, parents: Mapping[str, Cell]) -> dict[str, Any]:
         """Return a strategy with the options that name its parents resolved, so that no path is in them."""
-        strategy: dict[str, Any] = parts.cell["strategy"]
-        if not parents:
-            return strategy
         named: dict[str, Any] = {}
         for role, differs in parts.strategy.parents().items():
             if hasattr(parts.strategy, role):
                 named[role] = {k: v if k == "recipe" else getattr(parents[role], k) for k, v in differs.items()}
-        whole = strategy | named
+        whole = parts.cell["strategy"] | named
         found: dict[str, Any] = self.plugins.setdefault(("strategy", canonical(whole)), whole)
         return found
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from bench.cell import Cell
 from bench.index import Brief
+from bench.machine import many_objects
 from bench.planner import Entry, Plan
 from bench.record import Record
 from bench.store import Store
@@ -60,6 +61,7 @@ class Status:
     alone: frozenset[str] = frozenset()
 
 
+@many_objects()
 def status(plan: Plan, store: Store, force: bool = False) -> Status:
     """Compare a plan with the store.
 

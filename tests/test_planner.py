@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import overview
+from bench.cell import Cell
 from bench.errors import SuiteError
 from bench.naming import labels
 from bench.planner import Plan, expand
@@ -306,3 +309,15 @@ def test_a_label_names_the_options_that_differ_and_no_more() -> None:
         "x(digest=01234567)",
         "x(digest=98765432)",
     ]
+
+
+def test_a_planned_cell_has_the_id_that_its_json_has(tmp_path: Path) -> None:
+    changes = matrix(strategy=[TEACHER, "scratch"], size=[12, 24], seed=[0, 1], **{"recipe.epochs": [1, 2]})
+    for entry in plan(tmp_path, changes).entries:
+        assert entry.cell.id == Cell.from_json(entry.cell.to_json()).id
+
+
+@given(st.text(alphabet="ab ·=(,).-\t\xa0é", min_size=1, max_size=60), st.integers(5, 30))
+def test_words_that_need_more_than_a_line_are_wrapped_as_textwrap_does(words: str, width: int) -> None:
+    fits = len(words) <= width and words.isprintable()
+    assert overview._wrapped(words, width) == ([words] if fits else textwrap.wrap(words, width) or [""])

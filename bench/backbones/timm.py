@@ -17,7 +17,7 @@ from bench.errors import WeightsError
 if TYPE_CHECKING:
     from bench.backbones._network import Inputs, Network
 
-_TAGGED = re.compile(r"""^\s*["']((\w+)\.\w+)\*?["']\s*:""", re.MULTILINE)
+_TAGGED = re.compile(r"""\n\s*["']((\w+)\.\w+)\*?["']\s*:""")
 
 
 @backbones.register

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.machine import many_objects
 from bench.report import advice, evidence, export, figures, html, markdown, recipes, tables
 from bench.report.board import Board, boards
 from bench.report.page import Block, Figure, Heading, Page, Table
@@ -18,6 +19,7 @@ __all__ = ["Study", "page", "write"]
 MOST_IN_FULL = 4
 
 
+@many_objects()
 def write(study: Study, folder: Path) -> Path:
     """Write index.md, index.html, figures/, cells.csv and cells.json; return the path of index.html.
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.naming import labels, once
+from bench.naming import distinct, labels, once
 from bench.record import Record
 from bench.report.page import Block, Fold, Heading, Paragraph, Span, Table, Verbatim
 from bench.report.study import Study, value
@@ -54,8 +54,9 @@ def environments(study: Study) -> tuple[Block, ...]:
     if not groups:
         return ()
     names = sorted(groups)
-    keys = sorted({k for records in groups.values() for r in records for k in r.environment} - {"fingerprint"})
-    found = [[_distinct([r.environment.get(key) for r in groups[name]]) for name in names] for key in keys]
+    facts = {name: distinct(record.environment for record in groups[name]) for name in names}
+    keys = sorted({key for several in facts.values() for each in several for key in each} - {"fingerprint"})
+    found = [[_distinct([each.get(key) for each in facts[name]]) for name in names] for key in keys]
     rows = [
         (Span(key.replace("_", " ")), *(Span(text) for text in texts))
         for key, texts in zip(keys, found, strict=True)

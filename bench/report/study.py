@@ -89,7 +89,7 @@ def value(record: Record, path: str) -> float | None:
     """Return the number under a dotted path ("metrics.auroc", "seconds.train"), or None."""
     part, _, key = path.partition(".")
     holder = getattr(record, part)
-    found = holder.get(key) if isinstance(holder, dict | Mapping) else getattr(holder, key)
+    found = holder.get(key) if isinstance(holder, dict) else getattr(holder, key)
     return None if found is None else float(found)
 
 
