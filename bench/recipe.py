@@ -50,7 +50,8 @@ class Recipe:
     schedule      one_cycle (cosine up over the first 30 %, cosine down) | cosine | linear | constant
     label_smoothing  of the cross-entropy on labels
     augment       keyed views, see Augment
-    precision     fp32 | bf16 (autocast; parameters stay fp32) | auto (whichever trains faster on this machine)
+    precision     fp32 | bf16 (autocast; parameters stay fp32) | auto (whichever trains faster on this machine; a head
+                  alone in fp32)
     selection     last | best_val (weights of the best epoch on a part of the labelled budget)
     validation    the part of the labelled budget held out when selection is best_val
     curve_points  how many points of the learning curve are measured on the monitor split, at most one an epoch

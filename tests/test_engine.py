@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from bench.training.autotune import MARGIN, TUNE_STEPS, Autotune, Mode, Verdict,
 from bench.training.feed import batches
 from bench.training.learner import Learner
 from bench.training.loop import Diverged
+from bench.training.passes import side_by_side
 from bench.training.rows import Rows
 from bench.training.sources import Resident, Streamed
 
@@ -172,9 +174,16 @@ def test_what_is_tried_follows_the_recipe_and_the_device():
 def test_a_short_training_is_not_worth_a_trial_and_automatic_precision_is(tmp_path):
     tuner = Autotune(tmp_path, CPU, {})
     assert tuner.verdict(network_of(), RECIPE, TUNE_STEPS - 1, {}) is None
+    assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), 0, {}) is None
     assert tuner.spent_seconds == 0.0
     assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), 1, {}) is not None
     assert tuner.verdict(network_of(), RECIPE, TUNE_STEPS, {}) is not None
+
+
+def test_a_head_alone_is_trained_in_fp32_without_a_trial(tmp_path):
+    made = learner(tmp_path, FeatureExtract(), replace(RECIPE, precision="auto"))
+    made.tune(round_of(12), {})
+    assert (made.verdict, made.recipe.precision) == (None, "fp32")
 
 
 def test_a_verdict_is_measured_once_and_kept_for_its_network_and_machine(tmp_path):
@@ -228,7 +237,7 @@ def test_a_way_that_fails_is_not_the_way(tmp_path, monkeypatch):
     monkeypatch.setattr(autotune_module, "stepper_for", fails)
     found = Autotune(tmp_path, CPU, {}).verdict(network_of(), RECIPE, 999, {})
     assert found.mode == OTHER
-    assert found.step_seconds["fp32/channels_last/eager"] is None
+    assert "fp32/channels_last/eager" not in found.step_seconds
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "contiguous"])
@@ -385,3 +394,50 @@ def test_a_head_that_diverges_among_others_is_said(tmp_path):
     recipe = replace(RECIPE, lr=1e30, optimizer="sgd", schedule="constant")
     with pytest.raises(Diverged, match=r"not finite in epoch \d"):
         list(learner(tmp_path, FeatureExtract(), recipe).learn(episodes))
+
+
+# many batches forward at once
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_batches_go_forward_side_by_side_and_come_in_their_order():
+    def forward(x):
+        time.sleep(0.02 if int(x) % 2 else 0.0)
+        return x * 2
+
+    given = [torch.tensor(i) for i in range(20)]
+    assert [int(x) for x in side_by_side(forward, iter(given), CPU)] == [2 * i for i in range(20)]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_pass_that_fails_gives_the_threads_back():
+    def fails(x):
+        if int(x) == 3:
+            raise ValueError("no")
+        return x
+
+    with pytest.raises(ValueError, match="no"):
+        list(side_by_side(fails, iter([torch.tensor(i) for i in range(9)]), CPU))
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("backbone", ["toy_cnn", "resnet10t"])
+def test_passes_on_several_cores_give_what_one_core_gives(tmp_path, backbone):
+    one = round_of(48, FLIPS)
+    several = learner(tmp_path / "several", FeatureExtract(), FLIPS, backbone)
+    several.fit(one)
+    logits = several.logits(one.test)
+    torch.set_num_threads(1)
+    alone = learner(tmp_path / "alone", FeatureExtract(), FLIPS, backbone)
+    alone.fit(one)
+    assert np.abs(logits - alone.logits(one.test)).max() <= 1e-5 * np.abs(logits).max()

@@ -35,6 +35,8 @@ TUNE_STEPS = 150
 # A compiler takes a minute or so for a network, and saves a tenth of the time: shorter trainings don't try it.
 COMPILE_SECONDS = 900.0
 ROUNDS = 3
+# Each mode is first tried on a quarter of a batch; one that takes so many times as long as the fastest is out.
+SCREEN_SHARE, SCREEN_LIMIT = 4, 1.4
 # Another way than the default has to be so much faster, so that noise does not choose.
 MARGIN = 0.93
 
@@ -60,7 +62,9 @@ class Mode:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The mode that was chosen, the seconds of a step in each mode tried (None where it failed), and of the trial."""
+    """The mode that was chosen, the seconds of a step in each mode that was near it (None where it failed), and of
+    the trial.
+    """
 
     id: str
     mode: Mode
@@ -82,9 +86,9 @@ class Autotune:
         """Return how to train a network for `steps` steps, or None when that is not worth finding out.
 
         `identity` names the network's architecture. Whether it is worth it depends on the cell alone, not on what was
-        measured before it.
+        measured before it: never where nothing but a head is trained, always where else a precision has to be chosen.
         """
-        if recipe.precision != "auto" and steps < TUNE_STEPS:
+        if steps == 0 or (recipe.precision != "auto" and steps < TUNE_STEPS):
             return None
         made_of = {
             "network": dict(identity),
@@ -106,15 +110,14 @@ class Autotune:
 
     def _measure(self, network: Network, recipe: Recipe, steps: int, name: str) -> Verdict:
         started = now(self.device)
-        default, *others = modes(recipe.precision, self.device)
+        every = modes(recipe.precision, self.device)
+        default, near = every[0], self._screened(network, recipe, every)
         trial = Trial(network, recipe, self.device)
-        seconds = {mode: trial.seconds(mode) for mode in (default, *others)}
-        for _ in range(ROUNDS - 1):  # turn by turn, so that a slow moment strikes all alike
-            limit = 1.3 * min((taken for taken in seconds.values() if taken is not None), default=0.0)
-            near = [(mode, taken) for mode, taken in seconds.items() if taken is not None and taken < limit]
-            for mode, taken in near if len(near) > 1 else ():
-                again = trial.seconds(mode)
-                seconds[mode] = None if again is None else min(taken, again)
+        seconds = {mode: trial.seconds(mode) for mode in near}
+        for _ in range(ROUNDS - 1 if len(near) > 1 else 0):  # turn by turn, so that a slow moment strikes all alike
+            for mode, taken in seconds.items():
+                again = None if taken is None else trial.seconds(mode)
+                seconds[mode] = None if taken is None or again is None else min(taken, again)
         chosen = best_of(default, seconds)
         trying = now(self.device) - started
         before = seconds[chosen]
@@ -127,6 +130,13 @@ class Autotune:
                 chosen = compiled
         told = {mode.name: taken for mode, taken in seconds.items()}
         return Verdict(name, chosen, told, now(self.device) - started)
+
+    def _screened(self, network: Network, recipe: Recipe, every: list[Mode]) -> list[Mode]:
+        """Return the modes that are worth timing on a whole batch; all of them when none works on a part of one."""
+        trial = Trial(network, replace(recipe, batch_size=max(recipe.batch_size // SCREEN_SHARE, 2)), self.device)
+        seconds = {mode: taken for mode in every if (taken := trial.seconds(mode)) is not None}
+        limit = SCREEN_LIMIT * min(seconds.values(), default=0.0)
+        return [mode for mode, taken in seconds.items() if taken <= limit] or every
 
 
 def modes(precision: Literal["fp32", "bf16", "auto"], device: torch.device) -> list[Mode]:

@@ -27,7 +27,7 @@ from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
 from bench.training.loop import Epoch, train
-from bench.training.passes import Cache, Forward, PassedFeed, forward_batches, infer
+from bench.training.passes import Cache, Forward, PassedFeed, forward_batches, infer, side_by_side
 from bench.training.rows import Keys, Rows
 from bench.training.sources import source_of
 from bench.training.standardize import Standardized
@@ -39,6 +39,8 @@ PLAIN = Views(Augment(), 0)
 CACHE_LIMIT_BYTES = 16 * 1024**3
 # Heads that are trained at once, at most.
 TOGETHER = 200
+# A head alone takes so many rows of features at a time.
+HEAD_BATCH = 8192
 # Folding a network takes as long as running it on so many examples, at most.
 FOLD_FROM = 1000
 
@@ -139,8 +141,8 @@ class Learner:
             self.verdict = self.autotune.verdict(self.network, self.recipe, trained, identity)
         if self.verdict is not None:
             self.mode = self.verdict.mode
-            self.recipe = replace(self.recipe, precision=self.mode.precision)
             self.network.arrange(self.mode.memory_format)
+        self.recipe = replace(self.recipe, precision=self.mode.precision)
 
     def learn(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
         """Learn rounds, and yield each with its logits on test: heads of many rounds at once where that is the same."""
@@ -212,8 +214,11 @@ class Learner:
         """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
         order = torch.arange(count)
         network = folded(self.network) if count >= FOLD_FROM and feed.cut < self.depth else self.network
-        given = feed.epoch(order, torch.zeros_like(order), forward_batches(count, self.device))
-        return torch.cat([infer(network, x, feed.cut, stop, self.recipe.precision) for x in given])
+        parts = forward_batches(count, self.device) if feed.cut < self.depth else batches(count, HEAD_BATCH)
+        given = feed.epoch(order, torch.zeros_like(order), parts)
+        return torch.cat(
+            list(side_by_side(lambda x: infer(network, x, feed.cut, stop, self.recipe.precision), given, self.device))
+        )
 
     def _features(self, feed: Feed, count: int) -> Tensor:
         """Return the features of the plain view of all training examples, float [n, dim]."""
