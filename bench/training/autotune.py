@@ -9,6 +9,7 @@ alone; the precision is only chosen here where the recipe says `auto`.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,8 +36,8 @@ TUNE_STEPS = 150
 # A compiler takes a minute or so for a network, and saves a tenth of the time: shorter trainings don't try it.
 COMPILE_SECONDS = 900.0
 ROUNDS = 3
-# Each mode is first tried on a quarter of a batch; one that takes so many times as long as the fastest is out.
-SCREEN_SHARE, SCREEN_LIMIT = 4, 1.4
+# A mode whose first step, which finds its kernels, takes so many times as long as the fastest of its stepping is out.
+FIRST_LIMIT = 1.6
 # Another way than the default has to be so much faster, so that noise does not choose.
 MARGIN = 0.93
 
@@ -111,19 +112,20 @@ class Autotune:
     def _measure(self, network: Network, recipe: Recipe, steps: int, name: str) -> Verdict:
         started = now(self.device)
         every = modes(recipe.precision, self.device)
-        default, near = every[0], self._screened(network, recipe, every)
-        trial = Trial(network, recipe, self.device)
-        seconds = {mode: trial.seconds(mode) for mode in near}
-        for _ in range(ROUNDS - 1 if len(near) > 1 else 0):  # turn by turn, so that a slow moment strikes all alike
+        default, trial = every[0], Trial(network, recipe, self.device)
+        first = {mode: taken for mode in every if (taken := trial.first_seconds(mode)) is not None}
+        near = [m for m, taken in first.items() if taken <= FIRST_LIMIT * _fastest(first, m.stepping)]
+        seconds: dict[Mode, float | None] = dict.fromkeys(near, math.inf)
+        for _ in range(ROUNDS if len(near) > 1 else 1):  # turn by turn, so that a slow moment strikes all alike
             for mode, taken in seconds.items():
                 again = None if taken is None else trial.seconds(mode)
                 seconds[mode] = None if taken is None or again is None else min(taken, again)
         chosen = best_of(default, seconds)
         trying = now(self.device) - started
-        before = seconds[chosen]
+        before = seconds.get(chosen)
         if before is not None and chosen.stepping == "eager" and steps * before > COMPILE_SECONDS:
             compiled = replace(chosen, stepping="compiled")
-            seconds[compiled] = trial.seconds(compiled)
+            seconds[compiled] = None if trial.first_seconds(compiled) is None else trial.seconds(compiled)
             spent = now(self.device) - started - trying
             after = seconds[compiled]
             if after is not None and spent + steps * after < MARGIN * steps * before:
@@ -131,19 +133,16 @@ class Autotune:
         told = {mode.name: taken for mode, taken in seconds.items()}
         return Verdict(name, chosen, told, now(self.device) - started)
 
-    def _screened(self, network: Network, recipe: Recipe, every: list[Mode]) -> list[Mode]:
-        """Return the modes that are worth timing on a whole batch; all of them when none works on a part of one."""
-        trial = Trial(network, replace(recipe, batch_size=max(recipe.batch_size // SCREEN_SHARE, 2)), self.device)
-        seconds = {mode: taken for mode in every if (taken := trial.seconds(mode)) is not None}
-        limit = SCREEN_LIMIT * min(seconds.values(), default=0.0)
-        return [mode for mode, taken in seconds.items() if taken <= limit] or every
-
 
 def modes(precision: Literal["fp32", "bf16", "auto"], device: torch.device) -> list[Mode]:
     """Return the modes that are tried for a recipe's precision on a device, the default first."""
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if precision == "auto" else (precision,)
     steppings: tuple[Stepping, ...] = ("eager", "graph") if device.type == "cuda" else ("eager",)
     return [Mode(p, layout, stepping) for p in precisions for stepping in steppings for layout in LAYOUTS]
+
+
+def _fastest(seconds: Mapping[Mode, float], stepping: Stepping) -> float:
+    return min(taken for mode, taken in seconds.items() if mode.stepping == stepping)
 
 
 def best_of(default: Mode, seconds: Mapping[Mode, float | None]) -> Mode:
@@ -171,16 +170,25 @@ class Trial:
         self.pictures = torch.randn(recipe.batch_size, 3, edge, edge, generator=generator).to(device)
         self._steps: dict[Mode, Callable[[], Tensor]] = {}
 
+    def first_seconds(self, mode: Mode) -> float | None:
+        """Prepare a mode, and return what its first step takes; None when the mode does not work."""
+
+        def first() -> None:
+            self._steps[mode] = self._prepare(mode)
+            for _ in range(EAGER_STEPS + 1 if mode.stepping == "graph" else 1):
+                self._steps[mode]()
+
+        return self._timed(first)
+
     def seconds(self, mode: Mode) -> float | None:
-        """Return what one step takes, after a first one that is not counted; None when the mode does not work."""
+        """Return what one more step takes; None when the mode does not work."""
+        return self._timed(lambda: self._steps[mode]())
+
+    def _timed(self, step: Callable[[], object]) -> float | None:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             try:
-                if mode not in self._steps:
-                    self._steps[mode] = self._prepare(mode)
-                    for _ in range(EAGER_STEPS + 1 if mode.stepping == "graph" else 1):
-                        self._steps[mode]()
                 before = now(self.device)
-                self._steps[mode]()
+                step()
                 return now(self.device) - before
             except Exception:  # noqa: BLE001 - a way that fails, for whatever reason, is not the way
                 return None

@@ -159,7 +159,7 @@ def _case(
 ) -> Case:
     if quick:
         return Case(backbone, px, strategy, labels, rounds, sides, epochs=2, test_size=50)
-    return Case(backbone, px, strategy, labels, rounds, sides, test_size=500 if "naive" in sides else 250)
+    return Case(backbone, px, strategy, labels, rounds, sides, test_size=500)
 
 
 @dataclass(frozen=True)

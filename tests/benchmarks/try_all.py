@@ -34,6 +34,8 @@ def main(backbone: str, resolution: int, device_name: str, rounds: int) -> dict[
         assert verdict is not None
         trial = Trial(network, recipe, device)
         taken: dict[Mode, list[float | None]] = {mode: [] for mode in modes(precision, device)}
+        for mode in taken:
+            trial.first_seconds(mode)
         for _ in range(rounds):
             for mode, seconds in taken.items():
                 seconds.append(trial.seconds(mode))
