@@ -96,7 +96,8 @@ def _results(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     benchmark, began = request.getfixturevalue("benchmark"), time.time()
     yield
-    if benchmark.stats is not None:
+    # A test that was interrupted has seconds, and has not said of what.
+    if benchmark.stats is not None and benchmark.extra_info:
         info = dict(benchmark.extra_info)
         environment = info.pop("environment", None)
         data = list(benchmark.stats.stats.data)
