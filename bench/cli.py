@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,9 +23,12 @@ from bench.errors import BenchError, OptionError, UsageError, did_you_mean, near
 if TYPE_CHECKING:
     from bench.planner import Plan
     from bench.record import Record
+    from bench.report import Study
     from bench.store import Store
 
 INTERRUPTED, NOT_ALL_OK = 130, 3
+# Lines of text that are longer are hard to read.
+WIDEST = 110
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("local",)
 # What a wrong command line raises. Older releases of typer take the class from click, newer ones bring their own.
@@ -135,13 +140,38 @@ def report_command(
     reports: Reports = Path("reports"),
 ) -> None:
     """Write the report again from the stored records."""
-    from bench import overview
-
-    planned, store = _plan(suite, profile, only, settings, results)
-    records = overview.records(planned, store)
-    if all(r.status == "skipped" for r in records):
-        raise UsageError(f"{store.folder}: there are no records of this suite yet; `bench run {suite}` makes them")
+    planned, records = _stored(suite, profile, only, settings, results)
     print(_report(planned, records, suite, profile, reports))
+
+
+@app.command()
+def advise(
+    suite: SuiteFile,
+    size: Annotated[int | None, typer.Option(help="Labelled examples; the nearest size that was measured.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(help="Latency of one input, in milliseconds.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Standalone seconds of training.")] = None,
+    max_params: Annotated[float | None, typer.Option(help="Parameters of the model: 5e6.")] = None,
+    profile: Profile = None,
+    only: Only = None,
+    settings: Settings = None,
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """Say which strategy to take within limits, how sure that is, and what is as good for less."""
+    from bench.report.choice import Limits
+    from bench.report.counsel import advised
+
+    asked = {"size": size, "max-latency-ms": max_latency_ms, "max-seconds": max_seconds, "max-params": max_params}
+    for name, limit in asked.items():
+        if limit is not None and not 0 < limit < math.inf:
+            raise UsageError(f"--{name} must be a number above 0, not {limit:g}")
+    planned, records = _stored(suite, profile, only, settings, results)
+    found = advised(_study(planned, records, suite, profile), Limits(max_latency_ms, max_seconds, max_params), size)
+    if as_json:
+        _print_json([counsel.json for counsel in found])
+        return
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    print("\n\n".join(counsel.text(width) for counsel in found))
 
 
 @app.command()
@@ -239,6 +269,19 @@ def _plan(
     return planned, store
 
 
+def _stored(
+    suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path
+) -> tuple[Plan, list[Record]]:
+    """Return a plan and its stored records, one for each cell. Raises UsageError when there are none."""
+    from bench import overview
+
+    planned, store = _plan(suite, profile, only, settings, results)
+    records = overview.records(planned, store)
+    if all(r.status == "skipped" for r in records):
+        raise UsageError(f"{store.folder}: there are no records of this suite yet; `bench run {suite}` makes them")
+    return planned, records
+
+
 def _check_writable(reports: Path) -> None:
     """Refuse, before hours of work, a reports folder that cannot be written at the end of them."""
     there = next(p for p in (reports, *reports.absolute().parents) if os.path.lexists(p))
@@ -248,14 +291,19 @@ def _check_writable(reports: Path) -> None:
 
 
 def _report(plan: Plan, records: list[Record], suite: Path, profile: str | None, reports: Path) -> Path:
-    from bench.report import Study, write
+    from bench.report import write
 
-    command = f"bench run {suite}" + (f" --profile {profile}" if profile else "")
-    study = Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, command)
     try:
-        return write(study, reports / plan.suite.suite)
+        return write(_study(plan, records, suite, profile), reports / plan.suite.suite)
     except OSError as error:
         raise UsageError(f"{reports}: the report cannot be written: {error}; choose another with --reports") from None
+
+
+def _study(plan: Plan, records: list[Record], suite: Path, profile: str | None) -> Study:
+    from bench.report import Study
+
+    command = f"bench run {suite}" + (f" --profile {profile}" if profile else "")
+    return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, command)
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> None:

@@ -232,3 +232,10 @@ def test_a_bug_is_a_traceback_and_no_usage_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(overview, "rows", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["plan", "toy.yaml"])
+
+
+def test_advise_refuses_a_limit_that_is_none(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["advise", "suites/homework1.yaml", "--max-seconds", "0"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: --max-seconds must be a number above 0, not 0\n"

@@ -95,6 +95,7 @@ def test_the_same_study_gives_the_same_bytes(folder, tmp_path):
         *(f"figures/{n}.{e}" for n in ("by-size", "by-time", "convergence") for e in ("png", "svg")),
         "index.html",
         "index.md",
+        "tables.tex",
     ]
     for name in names:
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.machine import many_objects
-from bench.report import advice, evidence, export, figures, html, markdown, recipes, tables
+from bench.report import advice, evidence, export, figures, html, latex, markdown, recipes, tables, trade
 from bench.report.board import Board, boards
 from bench.report.page import Block, Figure, Heading, Page, Table
 from bench.report.study import Section, Study, sections
@@ -21,7 +21,7 @@ MOST_IN_FULL = 4
 
 @many_objects()
 def write(study: Study, folder: Path) -> Path:
-    """Write index.md, index.html, figures/, cells.csv and cells.json; return the path of index.html.
+    """Write index.md, index.html, figures/, tables.tex, cells.csv and cells.json; return the path of index.html.
 
     Pictures in `folder`/figures that belong to no figure of this study are removed.
     """
@@ -43,6 +43,7 @@ def write(study: Study, folder: Path) -> Path:
     texts = {
         index: html.render(made),
         folder / "index.md": markdown.render(made),
+        folder / "tables.tex": latex.render(made),
         folder / "cells.csv": export.csv_text(cells),
         folder / "cells.json": export.json_text(study, made, cells),
     }
@@ -58,6 +59,9 @@ def page(study: Study) -> Page:
     several, many = len(found) > 1, len(found) > MOST_IN_FULL
     answer: list[Block] = []
     blocks: list[Block] = []
+    ranked = trade.ranking(found, standings, study.primary) if several else None
+    if ranked is not None:
+        blocks += [Heading("Over all data", 2), ranked]
     if many:
         answer += [tables.winners(found, standings, study.primary), evidence.left_out(study, len(found))]
     for number, (section, standing) in enumerate(zip(found, standings, strict=True), 1):
@@ -105,6 +109,8 @@ def _section(
         tables.costs(section, tables.MODEL, "model", "The model, for one input. FLOPs are 2 x MACs."),
         tables.latency(section),
     ]
+    blocks += _titled("Labels needed", [trade.labels_needed(section, standing, primary)], level)
+    blocks += _titled("Worth their cost", [trade.fronts(standing, primary)], level)
     blocks += _titled("Cost", costs, level)
     blocks += _titled("How near the machine's limit", [tables.limit(section)], level)
     blocks += _titled("Quality", [tables.quality(section, primary)], level)

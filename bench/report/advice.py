@@ -1,27 +1,45 @@
-"""The answer: which strategy wins at which size, how sure that is, its cost, and where the lines cross."""
+"""The answer: which strategy to take at which size, how sure that is, its cost, and where the lines cross."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
+from bench.compare.answers import Resampled
 from bench.compare.statistics import MIN_SEEDS, Comparison
 from bench.report.board import Board, Crossing, crossings
+from bench.report.choice import NO_LIMITS, Choice, Kind, Limits, choose, kind_of, middle, rule_of_thumb
+from bench.report.examples import over_examples, single_runs
 from bench.report.page import Block, Bullets, Paragraph, Span, Words
 from bench.report.study import Line, Section
 from bench.report.units import duration, listing, metric, p_value, seeds, signed, significant, spread
 
 MOST_OTHERS = 12
+KINDS: dict[Kind, str] = {
+    "scratch": "training from scratch",
+    "frozen": "a head on frozen features",
+    "partial": "fine-tuning the last stages",
+    "full": "fine-tuning all of it",
+}
 
 
-def answer(section: Section, standing: tuple[Board, ...], primary: str) -> tuple[Block, ...]:
-    """Return the answer of one section: the headline, a line for each size, the crossings."""
+def answer(
+    section: Section, standing: tuple[Board, ...], primary: str, limits: Limits = NO_LIMITS
+) -> tuple[Block, ...]:
+    """Return the answer of one section within limits: the headline, a line for each size, the rule, the crossings."""
+    choices = [choose(board, limits) for board in standing]
     held = [board for board in standing if board.ranked]
     if not held:
         return (Paragraph((Span("No cell ended ok, so there is no answer yet."),), "lead"),)
-    blocks: list[Block] = [Paragraph(_headline(held), "lead")]
-    blocks.append(Bullets(tuple(_at_size(board, primary) for board in standing)))
-    found = crossings(standing)
+    fitting = [choice for choice in choices if choice.ranked]
+    if not fitting:
+        return (Paragraph((Span("No strategy is within the limits at any size."),), "lead"), *_left_out(choices))
+    blocks: list[Block] = [Paragraph(_headline(fitting), "lead")]
+    blocks.append(Bullets(tuple(_at_size(choice, primary) for choice in choices)))
+    blocks += _left_out(choices)
+    blocks += _by_rule(standing, choices)
+    found = crossings(standing) if limits == NO_LIMITS else ()
     leading, lower = [c for c in found if c.leading], [c for c in found if not c.leading]
     if leading:
         blocks.append(Paragraph(_joined([_crossing(c, standing) for c in leading])))
@@ -31,11 +49,47 @@ def answer(section: Section, standing: tuple[Board, ...], primary: str) -> tuple
     return tuple(blocks)
 
 
-def _headline(held: Sequence[Board]) -> Words:
+def to_json(standing: Sequence[Board], limits: Limits) -> list[dict[str, Any]]:
+    """Return the choice at each size as plain JSON."""
+    made = []
+    for board in standing:
+        choice, rule = choose(board, limits), rule_of_thumb(board)
+        best, second = (_told(choice, place) for place in (0, 1))
+        made.append(
+            {
+                "size": choice.size,
+                "recommended": best,
+                "runner_up": second,
+                "margin": _margin_json(choice.comparison),
+                "as_good_for_less": choice.cheaper.label if choice.cheaper else None,
+                "excluded": dict(choice.excluded),
+                "rule_of_thumb": {"because": rule[0], "says": KINDS[rule[1]]} if rule else None,
+            }
+        )
+    return made
+
+
+def _told(choice: Choice, place: int) -> dict[str, Any] | None:
+    if len(choice.ranked) <= place:
+        return None
+    line, summary = choice.ranked[place]
+    found = {"strategy": line.label, "mean": summary.mean, "sd": summary.sd, "seeds": summary.n}
+    return {**found, "standalone_seconds": middle(line, choice.size, "seconds.standalone")}
+
+
+def _margin_json(comparison: Comparison | None) -> dict[str, Any] | None:
+    d = comparison.difference if comparison else None
+    if comparison is None or d is None:
+        return None
+    told = {"mean": d.mean, "low": d.low, "high": d.high, "p_adjusted": comparison.p_adjusted}
+    return {**told, "verdict": comparison.verdict}
+
+
+def _headline(held: Sequence[Choice]) -> Words:
     """Name the winners, sizes with one winner together."""
     sizes: dict[str, list[str]] = {}
-    for board in held:
-        sizes.setdefault(board.ranked[0][0].label, []).append(str(board.size))
+    for choice in held:
+        sizes.setdefault(choice.ranked[0][0].label, []).append(str(choice.size))
     if len(sizes) == 1 and len(held) > 1:
         return (Span(next(iter(sizes)), "strong"), Span(" has the best mean at every size."))
     words: list[Span] = []
@@ -46,32 +100,68 @@ def _headline(held: Sequence[Board]) -> Words:
     return tuple(words)
 
 
-def _at_size(board: Board, primary: str) -> Words:
-    start = Span(f"n = {board.size}: ")
-    if not board.ranked:
-        return start, Span("no cell ended ok.")
-    best, summary = board.ranked[0]
-    first = f", {metric(primary)} {spread(summary)} ({seeds(summary.n)}){_price(best, board.size)}"
-    words = (start, Span(best.label, "strong"), Span(first))
-    if len(board.ranked) == 1:
+def _at_size(choice: Choice, primary: str) -> Words:
+    start = Span(f"n = {choice.size}: ")
+    if not choice.ranked:
+        return start, Span("no strategy is within the limits." if choice.excluded else "no cell ended ok.")
+    best, summary = choice.ranked[0]
+    first = f", {metric(primary)} {spread(summary)} ({seeds(summary.n)}){_price(best, choice.size)}"
+    words: Words = (start, Span(best.label, "strong"), Span(first))
+    if len(choice.ranked) == 1 or choice.comparison is None:
         return (*words, Span("; nothing to compare it with."))
-    second, other = board.ranked[1]
-    then = f", {spread(other)}{_price(second, board.size)}. "
-    comparison = board.comparisons[best.label, second.label]
-    margin = _margin(comparison, summary.mean - other.mean)
-    return (*words, Span("; then "), Span(second.label, "strong"), Span(then), Span(f"{margin}."))
+    second, other = choice.ranked[1]
+    then = f", {spread(other)}{_price(second, choice.size)}. "
+    margin = _margin(choice, best, second, summary.mean - other.mean)
+    words = (*words, Span("; then "), Span(second.label, "strong"), Span(then), Span(f"{margin}."))
+    if choice.cheaper is None:
+        return words
+    cheaper = f" is not shown to be less{_price(choice.cheaper, choice.size).replace(' in ', ', for ', 1)}."
+    return (*words, Span(" "), Span(choice.cheaper.label, "strong"), Span(cheaper))
 
 
-def _margin(comparison: Comparison, gap: float) -> str:
-    """Say how far the runner-up is behind and whether that is shown."""
-    d = comparison.difference
-    if d is None:
+def _margin(choice: Choice, best: Line, second: Line, gap: float) -> str:
+    """Say how far the runner-up is behind and whether that is shown, over seeds and over test examples."""
+    comparison = choice.comparison
+    d = comparison.difference if comparison else None
+    if comparison is None or d is None:
         return f"Gap {gap:.3f}, on other seeds: not comparable"
+    examples = over_examples(best, second, choice.size)
     if comparison.verdict is None or d.low is None or d.high is None or comparison.p_adjusted is None:
-        return f"Gap {signed(d.mean)}: no verdict from {seeds(d.n)}"
-    interval = f"95 % interval {signed(d.low)} to {signed(d.high)}, {p_value(comparison.p_adjusted)}"
+        single = single_runs(best, second, choice.size)
+        told = f"; on the same test examples {p_value(single.p)} (McNemar)" if single else ""
+        return f"Gap {signed(d.mean)}{_over(examples)}: no verdict from {seeds(d.n)}{told}"
+    interval = f"95 % interval {signed(d.low)} to {signed(d.high)} over seeds, {p_value(comparison.p_adjusted)}"
     verdict = comparison.verdict if comparison.verdict == "no difference shown" else "a difference is shown"
-    return f"Gap {signed(d.mean)} ({interval}): {verdict}"
+    return f"Gap {signed(d.mean)} ({interval}{_over(examples, '; ')}): {verdict}"
+
+
+def _over(found: Resampled | None, before: str = ", ") -> str:
+    """Say what the same gap is on other test examples."""
+    return "" if found is None else f"{before}{signed(found.low)} to {signed(found.high)} over test examples"
+
+
+def _left_out(choices: Sequence[Choice]) -> list[Block]:
+    """Say which strategies exceed a limit, at which sizes and by what."""
+    found = [(name, c.size, why) for c in choices for name, why in c.excluded.items()]
+    if not found:
+        return []
+    items = tuple((Span(f"n = {size}: "), Span(name, "strong"), Span(f" ({why})")) for name, size, why in found)
+    return [Paragraph((Span("Beyond the limits:"),)), Bullets(items)]
+
+
+def _by_rule(standing: Sequence[Board], choices: Sequence[Choice]) -> list[Block]:
+    """Say where the textbook's rule of thumb and the measurement agree."""
+    parts = []
+    for board, choice in zip(standing, choices, strict=True):
+        rule = rule_of_thumb(board)
+        if rule is None or not choice.ranked:
+            continue
+        because, says = rule
+        best = [choice.ranked[0][0], *([choice.cheaper] if choice.cheaper else [])]
+        right = any(kind_of(line, board.size) == says for line in best)
+        verdict = "as measured" if right else "not what was measured"
+        parts.append(f"n = {board.size}, {because}: {KINDS[says]}, {verdict}")
+    return [Paragraph((Span(f"The textbook's rule of thumb: {'; '.join(parts)}."),))] if parts else []
 
 
 def _price(line: Line, size: int) -> str:

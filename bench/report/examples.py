@@ -1,0 +1,37 @@
+"""What the test examples themselves say of two strategies at a size: intervals over examples, and single runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.compare.answers import McNemar, Resampled, count_of, difference, mcnemar, right_of
+from bench.record import Record
+from bench.report.study import Line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def over_examples(a: Line, b: Line, size: int) -> Resampled | None:
+    """Return the difference in accuracy a - b over the seeds both have, with its interval over test examples."""
+    both = _both(a, b, size)
+    return difference([x for x, _ in both], [y for _, y in both]) if both else None
+
+
+def single_runs(a: Line, b: Line, size: int) -> McNemar | None:
+    """Return McNemar's test where the two have just one seed in common, else None."""
+    both = _both(a, b, size)
+    return mcnemar(*both[0]) if len(both) == 1 else None
+
+
+def _both(a: Line, b: Line, size: int) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Return who was right on the test examples, by seed, where both say so of as many examples."""
+    of_a, of_b = ({r.cell.seed: found for r in ln.at(size) if (found := _right(r)) is not None} for ln in (a, b))
+    pairs = [(of_a[seed], of_b[seed]) for seed in sorted(of_a.keys() & of_b.keys())]
+    return pairs if len({len(right) for pair in pairs for right in pair}) == 1 else []
+
+
+def _right(record: Record) -> NDArray[np.bool_] | None:
+    count = count_of(record.details)
+    return right_of(record.details, count) if record.status == "ok" and count else None
