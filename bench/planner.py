@@ -12,11 +12,12 @@ from functools import cached_property
 from operator import getitem
 from typing import Any
 
+from bench.axes import AXES, Point, axis_value, instead, specs
 from bench.document import parse
 from bench.errors import SuiteError, UsageError, did_you_mean, nearest
 from bench.machine import many_objects
 from bench.naming import titles
-from bench.resolve import AXES, Entry, Point, Resolver, axis_value, instead, specs
+from bench.resolve import Entry, Resolver
 from bench.suite import Suite, matches, same
 
 __all__ = ["Entry", "Plan", "expand", "parse_only"]

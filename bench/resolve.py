@@ -7,10 +7,11 @@ of them. It imports no torch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.axes import AXES, Point, Value, Who, axis_value, instead, specs, who
 from bench.backbones import Backbone, find
 from bench.cell import Cell, canonical
 from bench.datasets import Dataset, Facts, datasets
@@ -21,26 +22,6 @@ from bench.registry import Registry, build, identity_of, plain, runtime_of
 from bench.strategies import Strategy, strategies
 from bench.suite import Suite, alternatives, matches, same
 from bench.tasks import Task, tasks
-
-AXES = ("dataset", "backbone", "size", "seed", "strategy")
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """One value of an axis: what the suite says, where it says so, and the canonical form that it is known by."""
-
-    spec: Any
-    trail: Trail
-    key: bytes
-
-
-Point = Mapping[str, Value]
-Who = tuple[bytes, ...]
-
-
-def axis_value(spec: Any, trail: Trail) -> Value:
-    """Return the value of an axis that stands at a place in the suite."""
-    return Value(spec, trail, canonical(spec))
 
 
 @dataclass(frozen=True)
@@ -169,14 +150,14 @@ class Resolver:
     def _parents(self, point: Point, kind: _Kind, children: tuple[Who, ...]) -> dict[str, list[Entry]]:
         """Resolve the cells that must be trained before this one, each list ending in the parent itself."""
         parents: dict[str, list[Entry]] = {}
-        family = (*children, _who(point))
+        family = (*children, who(point))
         name = kind.parts.strategy.name
         for role, own in kind.differs.items():
             parent = {**point, **own}
             key = ("parent", role, *(value.key for value in parent.values()))
             if key not in self.plugins:
                 trail = (*point["strategy"].trail, role)
-                if _who(parent) in family or ("strategy" in own and own["strategy"].spec == {"name": name}):
+                if who(parent) in family or ("strategy" in own and own["strategy"].spec == {"name": name}):
                     raise self.suite.error(trail, f"a {role} that names itself: give it another strategy")
                 for axis in {"backbone", "strategy"} - own.keys():
                     parent[axis] = dataclasses.replace(parent[axis], trail=trail)
@@ -355,16 +336,6 @@ class Resolver:
         return found
 
 
-def specs(point: Point) -> dict[str, Any]:
-    """Return a point as the suite says it: axis -> value."""
-    return {axis: value.spec for axis, value in point.items()}
-
-
-def _who(point: Point) -> Who:
-    """Return what tells cells of one suite apart, its recipe aside."""
-    return tuple(point[axis].key for axis in AXES)
-
-
 def _whole(plugin: Any) -> dict[str, Any]:
     """Return a plugin with all its options, those that nobody named too."""
     return {"name": plugin.name, **plain(plugin)}
@@ -403,10 +374,3 @@ def _runtime(**plugins: Any) -> dict[str, Any]:
     """Return the options of plugins that are not identity, for those that have any."""
     options = {part: runtime_of(plugin) for part, plugin in plugins.items()}
     return {part: found for part, found in options.items() if found}
-
-
-def instead(word: object, values: Iterable[Any]) -> str:
-    """Return the nearest of an axis' values, or all of them."""
-    names = (v.get("name", v) if isinstance(v, Mapping) else v for v in values)
-    known = {str(name): name for name in names}
-    return did_you_mean([known[word] for word in nearest(str(word), known)]) or f"; it has {', '.join(known)}"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, friedmanchisquare, studentized_range
+from scipy.stats import binomtest, f, friedmanchisquare, studentized_range
+from simulations.simulate import intervals_over_examples
 
 from bench.compare.answers import count_of, difference, mcnemar, resampled, right_of
 from bench.compare.pareto import front
@@ -51,14 +52,7 @@ def test_the_bootstrap_interval_of_a_mean_is_close_to_the_normal_one():
 
 
 def test_intervals_over_test_examples_hold_the_difference_in_95_of_100_test_sets():
-    generator = np.random.default_rng(0)
-    held, studies = 0, 1000
-    for _ in range(studies):
-        hard = generator.random(300)
-        rights = [[hard + 0.2 * generator.random(300) < level for _ in range(3)] for level in (0.9, 0.85)]
-        found = difference(*rights)
-        held += found.low <= 0.05 <= found.high
-    assert 0.93 <= held / studies <= 0.97
+    assert 0.93 <= intervals_over_examples(300, 1000) <= 0.97
 
 
 def test_the_same_answers_differ_by_nothing():
@@ -80,8 +74,6 @@ def test_friedman_is_scipy_s_with_ties_too(k, n, seed):
         assert found.p == 1.0
         return
     room = n * (k - 1) - statistic
-    from scipy.stats import f
-
     expected = 0.0 if room < 1e-9 else f.sf((n - 1) * statistic / room, k - 1, (k - 1) * (n - 1))
     assert found.p == pytest.approx(expected, abs=1e-6)
     assert sum(found.mean.values()) == pytest.approx(k * (k + 1) / 2)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulations.simulate import intervals_of_crossings, intervals_of_laws
 
 from bench.compare.scaling import MOST_TIMES, Law, crossing, fit, meeting
 
@@ -72,10 +72,6 @@ def test_a_steeper_curve_meets_a_flatter_one_where_the_algebra_says():
     assert meeting(exact(0.0, 0.5, 0.6), flat).value == 0
 
 
-def scores(means: dict[int, float], noise: float, seeds: int, generator: np.random.Generator):
-    return {n: {s: m + noise * float(generator.standard_normal()) for s in range(seeds)} for n, m in means.items()}
-
-
 def test_a_crossing_between_sizes_is_found_on_the_line_between_them():
     flat = {100: {0: 0.7, 1: 0.7}, 1000: {0: 0.7, 1: 0.7}}
     rising = {100: {0: 0.6, 1: 0.6}, 1000: {0: 0.8, 1: 0.8}}
@@ -93,26 +89,9 @@ def test_lines_that_never_cross_have_no_crossing():
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_crossing_intervals_hold_the_crossing_in_95_of_100_studies(seeds):
-    generator = np.random.default_rng(seeds)
-    sizes = [100, 300, 1000, 3000]
-    flat = dict.fromkeys(sizes, 0.70)
-    rising = {n: 0.70 + 0.08 * np.log10(n / 700) for n in sizes}
-    held = 0
-    studies = 400
-    for _ in range(studies):
-        found = crossing(scores(flat, 0.01, seeds, generator), scores(rising, 0.01, seeds, generator))
-        held += (found.low or 0) <= 700 <= (found.high or np.inf)
-    assert 0.93 <= held / studies <= 1
+    assert 0.93 <= intervals_of_crossings(seeds, 400) <= 1
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_intervals_of_a_fitted_curve_hold_it_in_95_of_100_studies(seeds):
-    generator = np.random.default_rng(10 + seeds)
-    truth = {n: law(n, 0.1, 3.0, 0.5) for n in SIZES}
-    held, studies = 0, 300
-    for _ in range(studies):
-        found = fit({n: list(held_.values()) for n, held_ in scores(truth, 0.01, seeds, generator).items()})
-        assert found is not None
-        at = found.at(700)
-        held += (at.low or 0) <= law(700, 0.1, 3.0, 0.5) <= (at.high or 1)
-    assert held / studies >= 0.93
+    assert intervals_of_laws(seeds, 700, 300) >= 0.93

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from simulations.simulate import NOISES, STRATEGIES, false_verdicts, intervals_over_seeds, slack
 
 from bench.compare.statistics import MIN_SEEDS, compare_all, holm, paired, summarise
 
@@ -110,19 +111,10 @@ def test_a_comparison_reads_the_same_from_both_sides(rows):
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_the_interval_covers_the_true_difference_in_95_of_100_studies(seeds):
-    rng = np.random.default_rng(20 + seeds)
-    studies, inside = 2000, 0
-    for _ in range(studies):
-        a, b = rng.normal(0.7, 0.02, seeds), rng.normal(0.6, 0.01, seeds)
-        found = paired(dict(enumerate(a)), dict(enumerate(b)))
-        inside += found.low <= 0.1 <= found.high
-    assert 0.93 <= inside / studies <= 0.97
+    assert 0.93 <= intervals_over_seeds(NOISES["normal"], seeds, 2000) <= 0.97
 
 
-def test_five_equal_strategies_are_told_apart_in_at_most_5_of_100_studies():
-    rng = np.random.default_rng(5)
-    studies, false_alarms = 1000, 0
-    for _ in range(studies):
-        groups = {name: dict(enumerate(rng.normal(0.7, 0.02, 4))) for name in "abcde"}
-        false_alarms += any(c.verdict in ("better", "worse") for c in compare_all(groups).values())
-    assert false_alarms / studies <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / studies)
+@pytest.mark.parametrize("seeds", [3, 4, 5])
+def test_five_equal_strategies_are_told_apart_in_at_most_5_of_100_studies(seeds):
+    assert STRATEGIES == 5
+    assert false_verdicts(NOISES["normal"], seeds, 1000) <= 0.05 + slack(1000)

@@ -86,6 +86,12 @@ class Network(nn.Module):
         """Return logits, float [batch, classes], of normalised pictures, float [batch, 3, height, width]."""
         return self.suffix(x, 0)
 
+    def noise(self, count: int) -> Tensor:
+        """Return pictures to try the network on, float [count, 3, edge, edge]: the same noise each time."""
+        edge, device = self.inputs.resolution, next(self.parameters()).device
+        pictures = torch.randn(count, 3, edge, edge, generator=torch.Generator().manual_seed(0))
+        return self.arranged(pictures.to(device))
+
     @property
     def layers_digest(self) -> str:
         """What names the architecture: 16 hex digits of the hash of its layers as torch prints them."""

@@ -98,11 +98,9 @@ def meeting(a: Law, b: Law) -> Interval:
     grid = np.geomspace(first, last, 600)
     count = min(len(a.floor), len(b.floor))
     behind = a.error(list(grid))[:count] > b.error(list(grid))[:count]
-    # The place after the last size at which `a` is still behind.
-    last_behind = np.where(behind.any(axis=1), len(grid) - 1 - behind[:, ::-1].argmax(axis=1), -1)
-    n = np.where(
-        last_behind < 0, 0.0, np.where(last_behind == len(grid) - 1, np.inf, grid[np.minimum(last_behind + 1, 599)])
-    )
+    # The size after the last one at which `a` is still behind: none is 0, and after the last of all comes none.
+    after = np.concatenate([[0.0], grid[1:], [np.inf]])
+    n = after[np.where(behind.any(axis=1), len(grid) - behind[:, ::-1].argmax(axis=1), 0)]
     return _interval(n, float(first), float(last))
 
 

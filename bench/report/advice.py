@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from bench.compare.answers import Resampled
-from bench.compare.statistics import MIN_SEEDS, Comparison
+from bench.compare.statistics import MIN_SEEDS
 from bench.report.board import Board, Crossing, crossings
-from bench.report.choice import NO_LIMITS, Choice, Kind, Limits, choose, kind_of, middle, rule_of_thumb
+from bench.report.choice import NO_LIMITS, Choice, Kind, Limits, choose, kind_of, rule_of_thumb
 from bench.report.examples import over_examples, single_runs
 from bench.report.page import Block, Bullets, Paragraph, Span, Words
 from bench.report.study import Line, Section
@@ -47,42 +46,6 @@ def answer(
         blocks.append(Paragraph((Span("Other lines that cross: "), *_lower(lower))))
     blocks.append(Paragraph((Span(_small_print(held)),), "note"))
     return tuple(blocks)
-
-
-def to_json(standing: Sequence[Board], limits: Limits) -> list[dict[str, Any]]:
-    """Return the choice at each size as plain JSON."""
-    made = []
-    for board in standing:
-        choice, rule = choose(board, limits), rule_of_thumb(board)
-        best, second = (_told(choice, place) for place in (0, 1))
-        made.append(
-            {
-                "size": choice.size,
-                "recommended": best,
-                "runner_up": second,
-                "margin": _margin_json(choice.comparison),
-                "as_good_for_less": choice.cheaper.label if choice.cheaper else None,
-                "excluded": dict(choice.excluded),
-                "rule_of_thumb": {"because": rule[0], "says": KINDS[rule[1]]} if rule else None,
-            }
-        )
-    return made
-
-
-def _told(choice: Choice, place: int) -> dict[str, Any] | None:
-    if len(choice.ranked) <= place:
-        return None
-    line, summary = choice.ranked[place]
-    found = {"strategy": line.label, "mean": summary.mean, "sd": summary.sd, "seeds": summary.n}
-    return {**found, "standalone_seconds": middle(line, choice.size, "seconds.standalone")}
-
-
-def _margin_json(comparison: Comparison | None) -> dict[str, Any] | None:
-    d = comparison.difference if comparison else None
-    if comparison is None or d is None:
-        return None
-    told = {"mean": d.mean, "low": d.low, "high": d.high, "p_adjusted": comparison.p_adjusted}
-    return {**told, "verdict": comparison.verdict}
 
 
 def _headline(held: Sequence[Choice]) -> Words:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.compare.statistics import Comparison, Summary
 from bench.report.board import Board
-from bench.report.study import Line
+from bench.report.study import Line, latency_ms
 from bench.report.units import significant
 
 Kind = Literal["scratch", "frozen", "partial", "full"]
@@ -30,9 +29,9 @@ class Limits:
     def exceeded(self, line: Line, size: int) -> str | None:
         """Say which limit a strategy exceeds at a size, or None."""
         for limit, title, cost in (
-            (self.latency_ms, "latency at batch 1, ms", latency_ms(line, size)),
-            (self.seconds, "standalone seconds", middle(line, size, "seconds.standalone")),
-            (self.params, "parameters", middle(line, size, "cost.params_total")),
+            (self.latency_ms, "latency at batch 1, ms", line.median(size, latency_ms)),
+            (self.seconds, "standalone seconds", line.median(size, "seconds.standalone")),
+            (self.params, "parameters", line.median(size, "cost.params_total")),
         ):
             if limit is None:
                 continue
@@ -70,27 +69,15 @@ def choose(board: Board, limits: Limits = NO_LIMITS) -> Choice:
     best = ranked[0][0]
     comparison = board.comparisons[best.label, ranked[1][0].label] if len(ranked) > 1 else None
     equal = [ln for ln, _ in ranked[1:] if board.comparisons[best.label, ln.label].verdict == "no difference shown"]
-    priced = [(s, i, ln) for i, ln in enumerate([best, *equal]) if (s := middle(ln, board.size, "seconds.standalone"))]
+    priced = [(s, i, ln) for i, ln in enumerate([best, *equal]) if (s := ln.median(board.size, "seconds.standalone"))]
     cheapest = min(priced)[2] if priced else best
     return Choice(board.size, ranked, comparison, None if cheapest is best else cheapest, excluded)
-
-
-def middle(line: Line, size: int, path: str) -> float | None:
-    """Return the median over seeds of the number under a path, or None."""
-    found = line.values(size, path)
-    return statistics.median(found) if found else None
-
-
-def latency_ms(line: Line, size: int) -> float | None:
-    """Return the median latency of one input in milliseconds, or None."""
-    found = [e.p50_ms for r in line.at(size) if r.status == "ok" for e in r.latency if e.batch == 1]
-    return statistics.median(found) if found else None
 
 
 def kind_of(line: Line, size: int) -> Kind | None:
     """Return what a strategy trains, by where it starts and by the share of parameters that learn; None if unknown."""
     records = [r for r in line.at(size) if r.status == "ok"]
-    trained, total = middle(line, size, "cost.params_trained"), middle(line, size, "cost.params_total")
+    trained, total = line.median(size, "cost.params_trained"), line.median(size, "cost.params_total")
     if not records or trained is None or not total or records[0].cell.parents:
         return None
     if records[0].cell.backbone.get("weights") == "random":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.compare.statistics import Comparison
 from bench.report import advice, plain
 from bench.report.board import Board, boards
-from bench.report.choice import Limits
+from bench.report.choice import Choice, Limits, choose, rule_of_thumb
 from bench.report.page import Block, Heading, Paragraph, Span
 from bench.report.study import Section, Study, sections
 
@@ -40,9 +42,45 @@ def _counsel(section: Section, primary: str, limits: Limits, size: int | None) -
             blocks.append(Paragraph((Span(told),)))
     blocks += advice.answer(section, standing, primary, limits)
     where = {"dataset": section.dataset, "backbone": section.backbone, "metric": primary}
-    return Counsel(tuple(blocks), {**where, "sizes": advice.to_json(standing, limits)})
+    return Counsel(tuple(blocks), {**where, "sizes": _to_json(standing, limits)})
 
 
 def _distance(board: Board, size: int) -> tuple[bool, float]:
     """Return how far a size is in log n; sizes without a result come last."""
     return not board.ranked, abs(math.log(board.size / size)) if board.size > 0 else math.inf
+
+
+def _to_json(standing: Sequence[Board], limits: Limits) -> list[dict[str, Any]]:
+    """Return the choice at each size as plain JSON."""
+    made = []
+    for board in standing:
+        choice, rule = choose(board, limits), rule_of_thumb(board)
+        best, second = (_told(choice, place) for place in (0, 1))
+        made.append(
+            {
+                "size": choice.size,
+                "recommended": best,
+                "runner_up": second,
+                "margin": _margin_json(choice.comparison),
+                "as_good_for_less": choice.cheaper.label if choice.cheaper else None,
+                "excluded": dict(choice.excluded),
+                "rule_of_thumb": {"because": rule[0], "says": advice.KINDS[rule[1]]} if rule else None,
+            }
+        )
+    return made
+
+
+def _told(choice: Choice, place: int) -> dict[str, Any] | None:
+    if len(choice.ranked) <= place:
+        return None
+    line, summary = choice.ranked[place]
+    found = {"strategy": line.label, "mean": summary.mean, "sd": summary.sd, "seeds": summary.n}
+    return {**found, "standalone_seconds": line.median(choice.size, "seconds.standalone")}
+
+
+def _margin_json(comparison: Comparison | None) -> dict[str, Any] | None:
+    d = comparison.difference if comparison else None
+    if comparison is None or d is None:
+        return None
+    told = {"mean": d.mean, "low": d.low, "high": d.high, "p_adjusted": comparison.p_adjusted}
+    return {**told, "verdict": comparison.verdict}

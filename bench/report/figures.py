@@ -228,10 +228,10 @@ def _short_label(line: Line, section: Section) -> str:
 
 
 def _time_and_metric(line: Line, size: int, primary: str) -> tuple[float | None, float | None]:
-    times, scores = line.values(size, "seconds.standalone"), line.values(size, f"metrics.{primary}")
-    if not times or not scores:
+    time, scores = line.median(size, "seconds.standalone"), line.values(size, f"metrics.{primary}")
+    if time is None or not scores:
         return None, None
-    return statistics.median(times), statistics.fmean(scores)
+    return time, statistics.fmean(scores)
 
 
 def _alone(line: Line, size: int) -> float | None:

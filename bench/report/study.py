@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -63,6 +64,12 @@ class Line:
         """Return the same values in the order of the seeds."""
         return [v for _, v in sorted(self.by_seed(size, path).items())]
 
+    def median(self, size: int, number: str | Callable[[Record], float | None]) -> float | None:
+        """Return the median over the cells that ended ok of the number under a path, or that is read from a record."""
+        read = number if callable(number) else lambda record: value(record, number)
+        found = [v for r in self.at(size) if r.status == "ok" and (v := read(r)) is not None]
+        return statistics.median(found) if found else None
+
 
 @dataclass(frozen=True)
 class Section:
@@ -91,6 +98,11 @@ def value(record: Record, path: str) -> float | None:
     holder = getattr(record, part)
     found = holder.get(key) if isinstance(holder, dict) else getattr(holder, key)
     return None if found is None else float(found)
+
+
+def latency_ms(record: Record) -> float | None:
+    """Return the median latency of one input in milliseconds, or None."""
+    return next((entry.p50_ms for entry in record.latency if entry.batch == 1), None)
 
 
 def sections(study: Study) -> tuple[Section, ...]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.compare.pareto import front
 from bench.compare.ranks import Ranks, ranks
 from bench.compare.scaling import MIN_SIZES, Interval, Law, fit
 from bench.compare.statistics import ALPHA
+from bench.record import Record
 from bench.report.board import Board
-from bench.report.choice import latency_ms, middle
 from bench.report.page import Span, Table
-from bench.report.study import Line, Section
+from bench.report.study import Line, Section, latency_ms
 from bench.report.units import MISSING, metric, p_value, significant
 
-COSTS = {
+COSTS: dict[str, str | Callable[[Record], float | None]] = {
     "standalone seconds": "seconds.standalone",
     "training FLOPs": "cost.flops_train",
     "forward FLOPs": "cost.flops_forward",
-    "latency, batch 1": "",
+    "latency, batch 1": latency_ms,
     "trained parameters": "cost.params_trained",
     "peak memory": "cost.peak_memory_bytes",
     "stored weights": "cost.weights_bytes",
@@ -28,14 +28,11 @@ COSTS = {
 def fronts(standing: Sequence[Board], primary: str) -> Table | None:
     """Return, for each cost and size, the strategies that no other beats in both; None where there is one strategy."""
     rows = []
-    for title, path in COSTS.items():
+    for title, number in COSTS.items():
         cells = []
         for board in standing:
-            points = {}
-            for line, summary in board.ranked:
-                cost = middle(line, board.size, path) if path else latency_ms(line, board.size)
-                if cost is not None:
-                    points[line.label] = summary.mean, cost
+            priced = [(line.label, summary.mean, line.median(board.size, number)) for line, summary in board.ranked]
+            points = {label: (mean, cost) for label, mean, cost in priced if cost is not None}
             # One on the front of many that cost the same is no trade.
             told = len(points) > 1 and len({cost for _, cost in points.values()}) > 1
             cells.append(" → ".join(front(points)) if told else MISSING)
@@ -94,17 +91,13 @@ def law_of(line: Line, sizes: Sequence[int], primary: str) -> Law | None:
 def _labels(needed: Interval, largest: int) -> str:
     """Format labels with their interval; what lies beyond the measured sizes has a star."""
     if needed.value is None:
-        return "more than anyone can tell" if needed.low is None else f"more than {_about(needed.low)}*"
+        return "more than anyone can tell" if needed.low is None else f"more than {significant(needed.low, 2)}*"
     star = "*" if needed.value > largest else ""
     if needed.low is None and needed.high is None:
-        return f"{_about(needed.value)}{star}"
-    low = "less" if needed.low is None else _about(needed.low)
-    high = "no end" if needed.high is None else _about(needed.high)
-    return f"{_about(needed.value)}{star} ({low} to {high})"
-
-
-def _about(n: float) -> str:
-    return significant(n, 2)
+        return f"{significant(needed.value, 2)}{star}"
+    low = "less" if needed.low is None else significant(needed.low, 2)
+    high = "no end" if needed.high is None else significant(needed.high, 2)
+    return f"{significant(needed.value, 2)}{star} ({low} to {high})"
 
 
 def ranking(found: Sequence[Section], standings: Sequence[Sequence[Board]], primary: str) -> Table | None:

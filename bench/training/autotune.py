@@ -165,9 +165,7 @@ class Trial:
 
     def __init__(self, network: Network, recipe: Recipe, device: torch.device) -> None:
         self.network, self.recipe, self.device = network, recipe, device
-        edge = network.inputs.resolution
-        generator = torch.Generator().manual_seed(0)
-        self.pictures = torch.randn(recipe.batch_size, 3, edge, edge, generator=generator).to(device)
+        self.pictures = network.noise(recipe.batch_size)
         self._steps: dict[Mode, Callable[[], Tensor]] = {}
 
     def first_seconds(self, mode: Mode) -> float | None:

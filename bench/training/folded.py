@@ -8,6 +8,7 @@ On a CPU, where each pass over the feature maps counts, EfficientNet-Lite0 at 64
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from functools import reduce
 
 import torch
@@ -29,10 +30,7 @@ def folded(network: Network) -> Network:
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.model.modules()):
         return network
     copied = copy.deepcopy(network).eval()
-    edge = network.inputs.resolution
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(PROBES, 3, edge, edge, generator=generator).to(next(network.model.parameters()).device)
-    x = network.arranged(x)
+    x = network.noise(PROBES)
     with torch.inference_mode():
         expected, pairs = _run_watched(copied, x)
         for conv, norm in pairs:
@@ -55,10 +53,9 @@ def _run_watched(network: Network, x: Tensor) -> tuple[Tensor, list[tuple[nn.Con
     features = network.features(x)
     for hook in hooks:
         hook.remove()
-    once = {m for m, _ in made if sum(m is other for other, _ in made) == 1}
-    once_taken = {m for m, _ in taken if sum(m is other for other, _ in taken) == 1}
-    given = {id(tensor): norm for norm, tensor in taken if norm in once_taken}
-    return features, [(conv, given[id(out)]) for conv, out in made if conv in once and id(out) in given]
+    runs = Counter(module for module, _ in (*made, *taken))
+    given = {id(tensor): norm for norm, tensor in taken if runs[norm] == 1}
+    return features, [(conv, given[id(out)]) for conv, out in made if runs[conv] == 1 and id(out) in given]
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -212,9 +212,10 @@ class Learner:
 
     def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
         """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
-        order = torch.arange(count)
-        network = folded(self.network) if count >= FOLD_FROM and feed.cut < self.depth else self.network
-        parts = forward_batches(count, self.device) if feed.cut < self.depth else batches(count, HEAD_BATCH)
+        order, network, parts = torch.arange(count), self.network, batches(count, HEAD_BATCH)
+        if feed.cut < self.depth:
+            parts = forward_batches(count, self.device)
+            network = folded(network) if count >= FOLD_FROM else network
         given = feed.epoch(order, torch.zeros_like(order), parts)
         return torch.cat(
             list(side_by_side(lambda x: infer(network, x, feed.cut, stop, self.recipe.precision), given, self.device))
