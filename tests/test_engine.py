@@ -27,7 +27,7 @@ from bench.training import autotune as autotune_module
 from bench.training import learner as learner_module
 from bench.training import rows as rows_module
 from bench.training import sources as sources_module
-from bench.training.autotune import MARGIN, TUNE_STEPS, Autotune, Mode, Verdict, best_of, modes
+from bench.training.autotune import MARGIN, TUNE_STEPS, Autotune, Mode, Stretch, Trial, Verdict, best_of, modes
 from bench.training.feed import batches
 from bench.training.learner import Learner
 from bench.training.loop import Diverged
@@ -173,11 +173,11 @@ def test_what_is_tried_follows_the_recipe_and_the_device():
 
 def test_a_short_training_is_not_worth_a_trial_and_automatic_precision_is(tmp_path):
     tuner = Autotune(tmp_path, CPU, {})
-    assert tuner.verdict(network_of(), RECIPE, TUNE_STEPS - 1, {}) is None
-    assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), 0, {}) is None
+    assert tuner.verdict(network_of(), RECIPE, Stretch(TUNE_STEPS - 1), {}) is None
+    assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), Stretch(0), {}) is None
     assert tuner.spent_seconds == 0.0
-    assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), 1, {}) is not None
-    assert tuner.verdict(network_of(), RECIPE, TUNE_STEPS, {}) is not None
+    assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), Stretch(1), {}) is not None
+    assert tuner.verdict(network_of(), RECIPE, Stretch(TUNE_STEPS), {}) is not None
 
 
 def test_a_head_alone_is_trained_in_fp32_without_a_trial(tmp_path):
@@ -188,27 +188,68 @@ def test_a_head_alone_is_trained_in_fp32_without_a_trial(tmp_path):
 
 def test_a_verdict_is_measured_once_and_kept_for_its_network_and_machine(tmp_path):
     first = Autotune(tmp_path, CPU, {"cpu": "a"})
-    found = first.verdict(network_of(), RECIPE, 999, {"name": "toy"})
+    found = first.verdict(network_of(), RECIPE, Stretch(999), {"name": "toy"})
     assert isinstance(found, Verdict)
     assert found.seconds == first.spent_seconds > 0
     again = Autotune(tmp_path, CPU, {"cpu": "a"})
-    assert again.verdict(network_of(seed=9), RECIPE, 999, {"name": "toy"}) == found
+    assert again.verdict(network_of(seed=9), RECIPE, Stretch(999), {"name": "toy"}) == found
     assert again.spent_seconds == 0.0
     for other in ({"cpu": "b"}, {"cpu": "a", "torch": "9"}):
         elsewhere = Autotune(tmp_path, CPU, other)
-        assert elsewhere.verdict(network_of(), RECIPE, 999, {"name": "toy"}).id != found.id
+        assert elsewhere.verdict(network_of(), RECIPE, Stretch(999), {"name": "toy"}).id != found.id
         assert elsewhere.spent_seconds > 0
     for recipe in (replace(RECIPE, batch_size=4), replace(RECIPE, precision="auto")):
-        assert again.verdict(network_of(), recipe, 999, {"name": "toy"}).id != found.id
+        assert again.verdict(network_of(), recipe, Stretch(999), {"name": "toy"}).id != found.id
+    assert again.verdict(network_of(), RECIPE, Stretch(999, 2, 0.2), {"name": "toy"}).id != found.id
+
+
+@pytest.mark.parametrize(
+    ("strategy", "passes", "wanted"),
+    [
+        (FullFinetune(), 0.0, 0),
+        (PartialFinetune(unfreeze=2), 2 / 4, -2),
+        (FeatureExtract(), 0.0, None),
+    ],
+)
+def test_a_trial_is_of_what_the_strategy_trains(tmp_path, monkeypatch, strategy, passes, wanted):
+    asked = []
+    monkeypatch.setattr(Autotune, "verdict", lambda self, network, recipe, stretch, identity: asked.append(stretch))
+    recipe = replace(FLIPS, epochs=4, batch_size=8)
+    made = learner(tmp_path, strategy, recipe)
+    made.tune(round_of(24, recipe), {})
+    (stretch,) = asked
+    assert stretch == (Stretch(0) if wanted is None else Stretch(12, wanted % made.depth, passes))
+    monkeypatch.setattr(learner_module, "CACHE_LIMIT_BYTES", 0)
+    made.tune(round_of(24, recipe), {})
+    assert asked[1].passes == float(stretch.cut > 0)  # rows that are not kept are passed at every step
+
+
+def test_a_trial_counts_the_frozen_passes_and_trains_what_is_left(tmp_path):
+    trial = Trial(network_of("resnet10t"), RECIPE, Stretch(10, 2, 0.5), CPU)
+    assert trial.first_seconds(DEFAULT) is not None
+    assert trial._prefixes[DEFAULT] > 0
+    trial._prefixes[DEFAULT] = 1000.0
+    assert 500 < trial.seconds(DEFAULT) < 600
+
+
+def test_ways_that_are_far_behind_are_not_timed_again(tmp_path, monkeypatch):
+    taken = {mode: [] for mode in modes("auto", CPU)}
+    worth = dict(zip(taken, (1.0, 1.1, 1.3, 2.0), strict=True))
+    monkeypatch.setattr(Trial, "first_seconds", lambda self, mode: worth[mode])
+    monkeypatch.setattr(Trial, "seconds", lambda self, mode: taken[mode].append(1) or worth[mode])
+    found = Autotune(tmp_path, CPU, {}).verdict(network_of(), replace(RECIPE, precision="auto"), Stretch(5), {})
+    assert [len(times) for times in taken.values()] == [3, 3, 1, 0]
+    assert found.mode == DEFAULT
+    assert list(found.step_seconds.values()) == [1.0, 1.1, 1.3]
 
 
 def test_a_damaged_verdict_is_measured_again(tmp_path):
     first = Autotune(tmp_path, CPU, {})
-    first.verdict(network_of(), RECIPE, 999, {})
+    first.verdict(network_of(), RECIPE, Stretch(999), {})
     (path,) = first.folder.glob("*.json")
     path.write_text(path.read_text(encoding="utf-8")[:40], encoding="utf-8")
     again = Autotune(tmp_path, CPU, {})
-    assert again.verdict(network_of(), RECIPE, 999, {}) is not None
+    assert again.verdict(network_of(), RECIPE, Stretch(999), {}) is not None
     assert again.spent_seconds > 0
     assert json.loads(path.read_text(encoding="utf-8"))["mode"]["layout"] in autotune_module.LAYOUTS
 
@@ -218,7 +259,7 @@ def test_a_trial_leaves_the_network_and_the_draws_as_they_were(tmp_path, backbon
     network = network_of(backbone)
     before, drawn = state_of(network), torch.get_rng_state()
     frozen, training = network.frozen, network.training
-    assert Autotune(tmp_path, CPU, {}).verdict(network, RECIPE, 999, {}) is not None
+    assert Autotune(tmp_path, CPU, {}).verdict(network, RECIPE, Stretch(999), {}) is not None
     after = state_of(network)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert torch.equal(torch.get_rng_state(), drawn)
@@ -235,7 +276,7 @@ def test_a_way_that_fails_is_not_the_way(tmp_path, monkeypatch):
         return plain(stepping, network, *rest)
 
     monkeypatch.setattr(autotune_module, "stepper_for", fails)
-    found = Autotune(tmp_path, CPU, {}).verdict(network_of(), RECIPE, 999, {})
+    found = Autotune(tmp_path, CPU, {}).verdict(network_of(), RECIPE, Stretch(999), {})
     assert found.mode == OTHER
     assert "fp32/channels_last/eager" not in found.step_seconds
 

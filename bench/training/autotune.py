@@ -25,6 +25,7 @@ from bench.recipe import Recipe
 from bench.strategies import Phase, Strategy
 from bench.training.feed import ActivationFeed
 from bench.training.groups import choose, optimizer_for
+from bench.training.passes import infer
 from bench.training.rows import id_of
 from bench.training.sources import Resident
 from bench.training.step import EAGER_STEPS, Lesson, Stepping, stepper_for
@@ -35,9 +36,9 @@ LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 TUNE_STEPS = 150
 # A compiler takes a minute or so for a network, and saves a tenth of the time: shorter trainings don't try it.
 COMPILE_SECONDS = 900.0
-ROUNDS = 3
-# A mode whose first step, which finds its kernels, takes so many times as long as the fastest of its stepping is out.
-FIRST_LIMIT = 1.6
+# A mode that takes so many times as long as the fastest is out: after its first step, which finds its kernels and is
+# compared within its stepping, and after each one more.
+FIRST_LIMIT, LIMITS = 1.6, (1.25, 1.15, 1.15)
 # Another way than the default has to be so much faster, so that noise does not choose.
 MARGIN = 0.93
 
@@ -62,6 +63,19 @@ class Mode:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """What a strategy trains: so many steps of the stages from `cut` on and the head.
+
+    `passes` is the batches that go through the frozen stages before `cut` for each step: less than one where their
+    activations are kept.
+    """
+
+    steps: int
+    cut: int = 0
+    passes: float = 0.0
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The mode that was chosen, the seconds of a step in each mode that was near it (None where it failed), and of
     the trial.
@@ -83,17 +97,21 @@ class Autotune:
         self.folder, self.device, self.machine = artifacts / "autotune", device, machine
         self.spent_seconds = 0.0
 
-    def verdict(self, network: Network, recipe: Recipe, steps: int, identity: Mapping[str, Any]) -> Verdict | None:
-        """Return how to train a network for `steps` steps, or None when that is not worth finding out.
+    def verdict(
+        self, network: Network, recipe: Recipe, stretch: Stretch, identity: Mapping[str, Any]
+    ) -> Verdict | None:
+        """Return how to train a stretch of a network, or None when that is not worth finding out.
 
         `identity` names the network's architecture. Whether it is worth it depends on the cell alone, not on what was
         measured before it: never where nothing but a head is trained, always where else a precision has to be chosen.
         """
-        if steps == 0 or (recipe.precision != "auto" and steps < TUNE_STEPS):
+        if stretch.steps == 0 or (recipe.precision != "auto" and stretch.steps < TUNE_STEPS):
             return None
         made_of = {
             "network": dict(identity),
             "layers": network.layers_digest,
+            "cut": stretch.cut,
+            "passes": round(stretch.passes, 2),
             "resolution": network.inputs.resolution,
             "batch": recipe.batch_size,
             "optimizer": recipe.optimizer,
@@ -103,32 +121,36 @@ class Autotune:
         name = id_of("autotune", made_of)
 
         def measure() -> Verdict:
-            verdict = self._measure(network, recipe, steps, name)
+            verdict = self._measure(network, recipe, stretch, name)
             self.spent_seconds += verdict.seconds
             return verdict
 
         return kept(self.folder / f"{name}.json", _from_json, measure, made_of=made_of)
 
-    def _measure(self, network: Network, recipe: Recipe, steps: int, name: str) -> Verdict:
+    def _measure(self, network: Network, recipe: Recipe, stretch: Stretch, name: str) -> Verdict:
         started = now(self.device)
         every = modes(recipe.precision, self.device)
-        default, trial = every[0], Trial(network, recipe, self.device)
+        trial = Trial(network, recipe, stretch, self.device)
         first = {mode: taken for mode in every if (taken := trial.first_seconds(mode)) is not None}
         near = [m for m, taken in first.items() if taken <= FIRST_LIMIT * _fastest(first, m.stepping)]
         seconds: dict[Mode, float | None] = dict.fromkeys(near, math.inf)
-        for _ in range(ROUNDS if len(near) > 1 else 1):  # turn by turn, so that a slow moment strikes all alike
-            for mode, taken in seconds.items():
-                again = None if taken is None else trial.seconds(mode)
-                seconds[mode] = None if taken is None or again is None else min(taken, again)
-        chosen = best_of(default, seconds)
+        for limit in LIMITS:  # turn by turn, so that a slow moment strikes all alike
+            for mode in near:
+                before, taken = seconds[mode], trial.seconds(mode)
+                seconds[mode] = None if before is None or taken is None else min(before, taken)
+            worked = {mode: taken for mode in near if (taken := seconds[mode]) is not None}
+            near = [mode for mode, taken in worked.items() if taken <= limit * min(worked.values())]
+            if len(near) < 2:
+                break
+        chosen = best_of(every[0], seconds)
         trying = now(self.device) - started
         before = seconds.get(chosen)
-        if before is not None and chosen.stepping == "eager" and steps * before > COMPILE_SECONDS:
+        if before is not None and chosen.stepping == "eager" and stretch.steps * before > COMPILE_SECONDS:
             compiled = replace(chosen, stepping="compiled")
             seconds[compiled] = None if trial.first_seconds(compiled) is None else trial.seconds(compiled)
             spent = now(self.device) - started - trying
             after = seconds[compiled]
-            if after is not None and spent + steps * after < MARGIN * steps * before:
+            if after is not None and spent + stretch.steps * after < MARGIN * stretch.steps * before:
                 chosen = compiled
         told = {mode.name: taken for mode, taken in seconds.items()}
         return Verdict(name, chosen, told, now(self.device) - started)
@@ -161,12 +183,13 @@ def _from_json(data: Mapping[str, Any]) -> Verdict:
 
 
 class Trial:
-    """Trains a copy of a network on pictures of noise, a few steps at a time."""
+    """Trains a stretch of a copy of a network on pictures of noise, a step at a time."""
 
-    def __init__(self, network: Network, recipe: Recipe, device: torch.device) -> None:
-        self.network, self.recipe, self.device = network, recipe, device
+    def __init__(self, network: Network, recipe: Recipe, stretch: Stretch, device: torch.device) -> None:
+        self.network, self.recipe, self.stretch, self.device = network, recipe, stretch, device
         self.pictures = network.noise(recipe.batch_size)
         self._steps: dict[Mode, Callable[[], Tensor]] = {}
+        self._prefixes: dict[Mode, float] = {}
 
     def first_seconds(self, mode: Mode) -> float | None:
         """Prepare a mode, and return what its first step takes; None when the mode does not work."""
@@ -179,8 +202,9 @@ class Trial:
         return self._timed(first)
 
     def seconds(self, mode: Mode) -> float | None:
-        """Return what one more step takes; None when the mode does not work."""
-        return self._timed(lambda: self._steps[mode]())
+        """Return what one more step takes with its share of the frozen passes; None when the mode does not work."""
+        taken = self._timed(lambda: self._steps[mode]())
+        return None if taken is None else taken + self.stretch.passes * self._prefixes[mode]
 
     def _timed(self, step: Callable[[], object]) -> float | None:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -193,16 +217,30 @@ class Trial:
 
     def _prepare(self, mode: Mode) -> Callable[[], Tensor]:
         network = copy.deepcopy(self.network).arrange(mode.memory_format)
-        phase, recipe = Phase(), replace(self.recipe, precision=mode.precision)
+        cut, recipe = self.stretch.cut, replace(self.recipe, precision=mode.precision)
+        phase = Phase(unfrozen=len(network.stages) - cut)
+        given = Resident(self._passed(network, mode))
         weights = choose(network, phase)
         network.train()
-        feed = ActivationFeed(Resident(self.pictures), 1, 0, network)
+        feed = ActivationFeed(given, 1, cut, network)
         order = torch.arange(len(self.pictures))
         (x,) = feed.epoch(order, torch.zeros_like(order), [slice(0, len(order))])
         with torch.no_grad():
-            classes = network(x[:2]).shape[1]
+            classes = network.suffix(torch.zeros(2, network.dim, device=self.device), len(network.stages)).shape[1]
         labels = order.to(self.device) % classes
         lesson = Lesson(feed, labels, {}, 1, weights, {})
         optimizer = optimizer_for(network, phase, recipe, capturable=mode.stepping == "graph")
         take = stepper_for(mode.stepping, network, Strategy(), recipe, lesson, optimizer)
         return lambda: take(x, labels, {})
+
+    def _passed(self, network: Network, mode: Mode) -> Tensor:
+        """Return what the frozen stages make of the pictures, and note what the second pass takes."""
+        x = network.arranged(self.pictures)
+        self._prefixes[mode] = 0.0
+        if self.stretch.cut == 0:
+            return x
+        for _ in range(2):
+            before = now(self.device)
+            found = infer(network, x, 0, self.stretch.cut, mode.precision)
+            self._prefixes[mode] = now(self.device) - before
+        return found.clone()  # one made under inference_mode can't take part in training

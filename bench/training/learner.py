@@ -21,7 +21,7 @@ from bench.recipe import Augment, Recipe
 from bench.record import Point
 from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
-from bench.training.autotune import Autotune, Verdict, modes
+from bench.training.autotune import Autotune, Stretch, Verdict, modes
 from bench.training.feed import ActivationFeed, Feed, PictureFeed, batches
 from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
@@ -131,18 +131,23 @@ class Learner:
 
     def tune(self, round_: Round, identity: Mapping[str, Any]) -> None:
         """Settle how the network is run, by trial where a round is long enough; `identity` names its architecture."""
-        steps = len(batches(len(round_.train), self.recipe.batch_size))
-        trained = sum(
-            epochs * steps
-            for phase, epochs in zip(self.phases, self.epochs, strict=True)
-            if first_stage(self.network, phase) < self.depth
-        )
         with self.clock.phase("tune"):
-            self.verdict = self.autotune.verdict(self.network, self.recipe, trained, identity)
+            self.verdict = self.autotune.verdict(self.network, self.recipe, self._stretch(round_), identity)
         if self.verdict is not None:
             self.mode = self.verdict.mode
             self.network.arrange(self.mode.memory_format)
         self.recipe = replace(self.recipe, precision=self.mode.precision)
+
+    def _stretch(self, round_: Round) -> Stretch:
+        """Return what is trained of a round beside heads alone: the deepest cut of all phases stands for each."""
+        cuts = [first_stage(self.network, phase) for phase in self.phases]
+        deep = [(cut, epochs) for cut, epochs in zip(cuts, self.epochs, strict=True) if cut < self.depth]
+        if not deep:
+            return Stretch(0)
+        cut, epochs, views = min(deep)[0], sum(epochs for _, epochs in deep), self.views.count
+        steps = epochs * len(batches(len(round_.train), self.recipe.batch_size))
+        passes = views / epochs if self._keeps(cut, round_.train, views) else 1.0
+        return Stretch(steps, cut, passes if cut else 0.0)
 
     def learn(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
         """Learn rounds, and yield each with its logits on test: heads of many rounds at once where that is the same."""
@@ -340,7 +345,7 @@ class Learner:
         With `plain` it has the plain view alone.
         """
         shown = 1 if plain else views.count
-        if cut == 0 or self._row_bytes(cut) * len(selection) * shown > CACHE_LIMIT_BYTES:
+        if cut == 0 or not self._keeps(cut, selection, shown):
             decoded = "evaluate" if phase == "evaluate" else "prepare"
             pictures = PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
             return PassedFeed(pictures, self._prefix(cut), cut) if cut else pictures
@@ -352,6 +357,10 @@ class Learner:
         if cut not in self._prefixes:
             self._prefixes[cut] = Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
         return self._prefixes[cut]
+
+    def _keeps(self, cut: int, selection: Selection, shown: int) -> bool:
+        """Say whether the activations of so many views of a selection are few enough to keep."""
+        return self._row_bytes(cut) * len(selection) * shown <= CACHE_LIMIT_BYTES
 
     def _row_bytes(self, cut: int) -> int:
         """Return the bytes of one picture's activations before stage `cut`."""

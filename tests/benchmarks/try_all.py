@@ -18,7 +18,7 @@ import torch
 from bench.backbones import find
 from bench.engines import worker
 from bench.recipe import Recipe
-from bench.training.autotune import Autotune, Mode, Trial, modes
+from bench.training.autotune import Autotune, Mode, Stretch, Trial, modes
 
 
 def main(backbone: str, resolution: int, device_name: str, rounds: int) -> dict[str, Any]:
@@ -27,12 +27,13 @@ def main(backbone: str, resolution: int, device_name: str, rounds: int) -> dict[
     device = torch.device(device_name)
     network = find({"name": backbone}).build(10, False, 0, resolution).to(device).arrange(torch.channels_last)
     found: dict[str, Any] = {}
+    stretch = Stretch(1000)
     for precision in ("fp32", "auto"):
         recipe = Recipe(precision=precision)
         with tempfile.TemporaryDirectory() as folder:
-            verdict = Autotune(Path(folder), device, {}).verdict(network, recipe, 1000, {})
+            verdict = Autotune(Path(folder), device, {}).verdict(network, recipe, stretch, {})
         assert verdict is not None
-        trial = Trial(network, recipe, device)
+        trial = Trial(network, recipe, stretch, device)
         taken: dict[Mode, list[float | None]] = {mode: [] for mode in modes(precision, device)}
         for mode in taken:
             trial.first_seconds(mode)
