@@ -132,14 +132,25 @@ def plan(
 
 @app.command("report")
 def report_command(
-    suite: SuiteFile,
+    suites: Annotated[list[Path], typer.Argument(metavar="SUITE...", help="The suite, or with --compare two.")],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put two side by side: suites, or results folders of runs.")
+    ] = False,
     profile: Profile = None,
     only: Only = None,
     settings: Settings = None,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
 ) -> None:
-    """Write the report again from the stored records."""
+    """Write the report again from the stored records, or put two side by side."""
+    wanted = 2 if compare else 1
+    if len(suites) != wanted:
+        hint = "" if compare or len(suites) != 2 else "; --compare puts two side by side"
+        raise UsageError(f"bench report{' --compare' * compare}: {wanted} asked for, {len(suites)} given{hint}")
+    if compare:
+        print(_versus(suites, profile, only, settings, results, reports))
+        return
+    (suite,) = suites
     planned, records = _stored(suite, profile, only, settings, results)
     print(_report(planned, records, suite, profile, reports))
 
@@ -297,6 +308,33 @@ def _report(plan: Plan, records: list[Record], suite: Path, profile: str | None,
         return write(_study(plan, records, suite, profile), reports / plan.suite.suite)
     except OSError as error:
         raise UsageError(f"{reports}: the report cannot be written: {error}; choose another with --reports") from None
+
+
+def _versus(
+    asked: Sequence[Path],
+    profile: str | None,
+    only: str | None,
+    settings: list[str] | None,
+    results: Path,
+    reports: Path,
+) -> Path:
+    """Write two suites, or two runs of one, side by side."""
+    from bench.report import Side, write_versus
+
+    studies = []
+    for path in asked:
+        run = path.is_dir()
+        suite = path / "suite.json" if run else path
+        planned, records = _stored(suite, profile, only, settings, path.parent if run else results)
+        studies.append(_study(planned, records, suite, profile))
+    names = [str(study.suite["suite"]) for study in studies]
+    if names[0] == names[1]:
+        names = [path.as_posix().removesuffix("/") for path in asked]
+    a, b = (Side(name, study) for name, study in zip(names, studies, strict=True))
+    if a.study.primary != b.study.primary:
+        raise UsageError(f"{names[0]} is ranked by {a.study.primary} and {names[1]} by {b.study.primary}")
+    folder = "-vs-".join(re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names)
+    return write_versus(a, b, reports / folder)
 
 
 def _study(plan: Plan, records: list[Record], suite: Path, profile: str | None) -> Study:

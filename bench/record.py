@@ -100,7 +100,7 @@ class Record:
     """What was measured for one cell (schema 1).
 
     `details` has what needs no column of its own; of a classifier `right`, whether each test example was, one bit each
-    in base64, and `classes` and `confusion`, counts [true][predicted].
+    in base64, of how many were `asked`, and `classes` and `confusion`, counts [true][predicted].
     """
 
     cell_id: str

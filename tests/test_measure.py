@@ -541,6 +541,7 @@ def test_the_details_of_a_score_say_what_was_right_and_what_was_taken_for_what()
     predicted = np.array([0, 1, 1, 2, 0, 2, 1, 0, 2])
     score = quality(np.eye(3, dtype=np.float32)[predicted], labels, ("a", "b", "c"))
     bits = np.unpackbits(np.frombuffer(base64.b64decode(score.details["right"]), np.uint8), count=len(labels))
+    assert score.details["asked"] == len(labels)
     assert bits.tolist() == (labels == predicted).astype(int).tolist()
     assert score.details["confusion"] == metrics.confusion_matrix(labels, predicted).tolist()
     assert score.details["classes"] == ["a", "b", "c"]
@@ -549,4 +550,4 @@ def test_the_details_of_a_score_say_what_was_right_and_what_was_taken_for_what()
 def test_confusions_of_very_many_classes_are_not_kept():
     labels = np.arange(MOST_CONFUSED + 1)
     score = quality(np.eye(len(labels), dtype=np.float32), labels, [str(c) for c in labels])
-    assert set(score.details) == {"right"}
+    assert set(score.details) == {"asked", "right"}

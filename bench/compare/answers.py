@@ -41,26 +41,20 @@ class McNemar:
     p: float
 
 
-def right_of(details: Mapping[str, Any], count: int) -> Right | None:
-    """Return whether each of `count` test examples was right, bool [count], from a record's details; None if unknown.
+def right_of(details: Mapping[str, Any]) -> Right | None:
+    """Return whether each test example was right, bool [asked], from a record's details; None where they don't say.
 
-    Raises ValueError when what is there is not of so many examples.
+    Raises ValueError when the answers are not of as many examples as were asked.
     """
     import numpy as np
 
-    kept = details.get("right")
-    if not isinstance(kept, str):
+    kept, count = details.get("right"), details.get("asked")
+    if not isinstance(kept, str) or not isinstance(count, int):
         return None
     bits = np.frombuffer(base64.b64decode(kept, validate=True), dtype=np.uint8)
     if len(bits) != -(-count // 8):
         raise ValueError(f"{len(bits)} bytes of answers for {count} examples")
     return np.unpackbits(bits, count=count).astype(bool)
-
-
-def count_of(details: Mapping[str, Any]) -> int | None:
-    """Return how many test examples a record's confusions count; None when it has none."""
-    table = details.get("confusion")
-    return sum(sum(row) for row in table) if isinstance(table, Sequence) else None
 
 
 def mcnemar(first: Right, second: Right) -> McNemar:

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import Literal
+from typing import Literal, TypeVar
 
 MIN_SEEDS = 3
 ALPHA = 0.05
 Verdict = Literal["better", "worse", "no difference shown", "not comparable"]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,21 @@ def compare_all(groups: Mapping[str, Mapping[int, float]], alpha: float = ALPHA)
     mostly looks at the best against the rest: the best is picked by looking at the data, and a family of only
     its pairs would show a difference among five equal strategies in 7 to 9 % of studies, not at most 5 %.
     """
-    pairs = list(combinations(groups, 2))
-    found = {pair: paired(groups[pair[0]], groups[pair[1]]) for pair in pairs}
-    tested = [(pair, d.p) for pair, d in found.items() if d is not None and d.p is not None and d.n >= MIN_SEEDS]
-    adjusted = dict(zip((pair for pair, _ in tested), holm([p for _, p in tested]), strict=True))
-    result: dict[tuple[str, str], Comparison] = {}
-    for pair in pairs:
-        difference, p = found[pair], adjusted.get(pair)
-        comparison = Comparison(difference, p, _verdict(difference, p, alpha))
-        result[pair] = comparison
-        result[pair[1], pair[0]] = comparison.reverse()
-    return result
+    found = compare_pairs({(a, b): (groups[a], groups[b]) for a, b in combinations(groups, 2)}, alpha)
+    return found | {(b, a): comparison.reverse() for (a, b), comparison in found.items()}
+
+
+def compare_pairs(
+    pairs: Mapping[Key, tuple[Mapping[int, float], Mapping[int, float]]], alpha: float = ALPHA
+) -> dict[Key, Comparison]:
+    """Compare the first of each pair with the second, values by seed each, all pairs as one family."""
+    found = {key: paired(a, b) for key, (a, b) in pairs.items()}
+    tested = {key: d.p for key, d in found.items() if d is not None and d.p is not None and d.n >= MIN_SEEDS}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {
+        key: Comparison(difference, adjusted.get(key), _verdict(difference, adjusted.get(key), alpha))
+        for key, difference in found.items()
+    }
 
 
 def _verdict(difference: Difference | None, p_adjusted: float | None, alpha: float) -> Verdict | None:

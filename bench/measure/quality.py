@@ -49,8 +49,12 @@ def quality(logits: NDArray[np.float32], labels: NDArray[np.int64], classes: Seq
 
 
 def _details(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
-    """Return `right`, one bit for each example in base64, and `confusion`, counts [true][predicted] with `classes`."""
-    found: dict[str, Any] = {"right": base64.b64encode(np.packbits(predicted == labels).tobytes()).decode()}
+    """Return how many examples were `asked`, which were `right`, and `confusion`, counts [true][predicted].
+
+    `right` is one bit for each example, in base64. `confusion` comes with its `classes`.
+    """
+    right = base64.b64encode(np.packbits(predicted == labels).tobytes()).decode()
+    found: dict[str, Any] = {"asked": len(labels), "right": right}
     if len(classes) <= MOST_CONFUSED:
         pairs = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2)
         found |= {"classes": list(classes), "confusion": pairs.reshape(len(classes), -1).tolist()}

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.machine import many_objects
-from bench.report import advice, evidence, export, figures, html, latex, markdown, recipes, tables, trade
+from bench.report import (
+    advice,
+    evidence,
+    explore,
+    export,
+    figures,
+    html,
+    latex,
+    markdown,
+    recipes,
+    tables,
+    trade,
+    versus,
+)
 from bench.report.board import Board, boards
 from bench.report.page import Block, Figure, Heading, Page, Table
 from bench.report.study import Section, Study, sections
 from bench.report.units import listing
+from bench.report.versus import Side
 
-__all__ = ["Study", "page", "write"]
+__all__ = ["Side", "Study", "page", "write", "write_versus"]
 
 # A report of more sections than this begins with a table of the winners, and each section has its one main figure:
 # nobody looks through hundreds, and matplotlib takes half a second for each.
@@ -27,6 +41,22 @@ def write(study: Study, folder: Path) -> Path:
     """
     made = page(study)
     cells = export.rows(study.records, study.parents)
+    texts = {
+        "cells.csv": export.csv_text(cells),
+        "cells.json": export.json_text(study, made, cells),
+    }
+    return _write(made, folder, html.render(made, explore.data(study, sections(study))), texts)
+
+
+@many_objects()
+def write_versus(a: Side, b: Side, folder: Path) -> Path:
+    """Write index.md, index.html, figures/ and tables.tex of two studies side by side; return index.html's path."""
+    made = versus.page(a, b)
+    return _write(made, folder, html.render(made), {})
+
+
+def _write(made: Page, folder: Path, shown: str, more: Mapping[str, str]) -> Path:
+    """Write a page with its pictures, and whatever else there is, into a folder."""
     pictures = folder / "figures"
     pictures.mkdir(parents=True, exist_ok=True)
     kept = set()
@@ -39,17 +69,10 @@ def write(study: Study, folder: Path) -> Path:
     for path in pictures.iterdir():
         if path.suffix in (".svg", ".png") and path not in kept:
             path.unlink()
-    index = folder / "index.html"
-    texts = {
-        index: html.render(made),
-        folder / "index.md": markdown.render(made),
-        folder / "tables.tex": latex.render(made),
-        folder / "cells.csv": export.csv_text(cells),
-        folder / "cells.json": export.json_text(study, made, cells),
-    }
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8", newline="\n")
-    return index
+    texts = {"index.html": shown, "index.md": markdown.render(made), "tables.tex": latex.render(made), **more}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    return folder / "index.html"
 
 
 def page(study: Study) -> Page:

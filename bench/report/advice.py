@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Sequence
 
 from bench.compare.answers import Resampled
+from bench.compare.scaling import Interval
 from bench.compare.statistics import MIN_SEEDS
-from bench.report.board import Board, Crossing, crossings
-from bench.report.choice import NO_LIMITS, Choice, Kind, Limits, choose, kind_of, rule_of_thumb
+from bench.report.board import Board, Crossing, crossing_interval, crossings
+from bench.report.choice import CLOSE, NO_LIMITS, Choice, Kind, Limits, choose, kind_of, rule_of_thumb
 from bench.report.examples import over_examples, single_runs
 from bench.report.page import Block, Bullets, Paragraph, Span, Words
 from bench.report.study import Line, Section
@@ -41,7 +42,7 @@ def answer(
     found = crossings(standing) if limits == NO_LIMITS else ()
     leading, lower = [c for c in found if c.leading], [c for c in found if not c.leading]
     if leading:
-        blocks.append(Paragraph(_joined([_crossing(c, standing) for c in leading])))
+        blocks.append(Paragraph(_joined([_crossing(c, standing, primary) for c in leading])))
     if lower:
         blocks.append(Paragraph((Span("Other lines that cross: "), *_lower(lower))))
     blocks.append(Paragraph((Span(_small_print(held)),), "note"))
@@ -78,7 +79,8 @@ def _at_size(choice: Choice, primary: str) -> Words:
     words = (*words, Span("; then "), Span(second.label, "strong"), Span(then), Span(f"{margin}."))
     if choice.cheaper is None:
         return words
-    cheaper = f" is not shown to be less{_price(choice.cheaper, choice.size).replace(' in ', ', for ', 1)}."
+    price = _price(choice.cheaper, choice.size).replace(" in ", ", for ", 1)
+    cheaper = f" is within {CLOSE:g} of it, no difference shown{price}."
     return (*words, Span(" "), Span(choice.cheaper.label, "strong"), Span(cheaper))
 
 
@@ -120,11 +122,22 @@ def _by_rule(standing: Sequence[Board], choices: Sequence[Choice]) -> list[Block
         if rule is None or not choice.ranked:
             continue
         because, says = rule
-        best = [choice.ranked[0][0], *([choice.cheaper] if choice.cheaper else [])]
-        right = any(kind_of(line, board.size) == says for line in best)
-        verdict = "as measured" if right else "not what was measured"
-        parts.append(f"n = {board.size}, {because}: {KINDS[says]}, {verdict}")
+        parts.append(f"n = {board.size}, {because}: {KINDS[says]}, {_verdict_on(says, board, choice)}")
     return [Paragraph((Span(f"The textbook's rule of thumb: {'; '.join(parts)}."),))] if parts else []
+
+
+def _verdict_on(says: Kind, board: Board, choice: Choice) -> str:
+    """Say how what the rule of thumb takes compares with the choice."""
+    best, top = choice.ranked[0]
+    found = next(((line, s) for line, s in choice.ranked if kind_of(line, board.size) == says), None)
+    if found is None:
+        return "which was not measured or is beyond the limits"
+    line, summary = found
+    if line in (best, choice.cheaper):
+        return "as measured"
+    shown = board.comparisons[best.label, line.label].verdict
+    doubt = ", no difference shown" if shown == "no difference shown" else ""
+    return f"{signed(top.mean - summary.mean)} below what was measured as the best{doubt}"
 
 
 def _price(line: Line, size: int) -> str:
@@ -144,15 +157,23 @@ def _roles(line: Line) -> str:
     return listing(sorted({role for r in line.records for role in r.cell.parents})) or "parents"
 
 
-def _crossing(c: Crossing, standing: tuple[Board, ...]) -> Words:
+def _crossing(c: Crossing, standing: tuple[Board, ...], primary: str) -> Words:
     """Tell one crossing of the winners in full."""
+    interval = crossing_interval(c, standing, primary)
     return (
         Span(c.before, "strong"),
         Span(f" leads up to n = {c.below}, "),
         Span(c.after, "strong"),
         Span(f" from n = {c.above}; linear interpolation in log n puts the crossing near n ≈ {_about(c.at)}"),
-        Span(f"{_doubt(c, standing)}."),
+        Span(f"{_ends(interval, standing) if interval else ''}{_doubt(c, standing)}."),
     )
+
+
+def _ends(found: Interval, standing: tuple[Board, ...]) -> str:
+    """Say how sure a crossing is; an end that is not among the measured sizes is told as such."""
+    low = f"{standing[0].size} or fewer" if found.low is None else _about(found.low)
+    high = f"{standing[-1].size} or more" if found.high is None else _about(found.high)
+    return f" (95 % interval over seeds: {low} to {high})"
 
 
 def _doubt(c: Crossing, standing: tuple[Board, ...]) -> str:

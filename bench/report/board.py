@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from bench.compare.statistics import Comparison, Summary, compare_all, summarise
+from bench.compare.scaling import Interval, crossing
+from bench.compare.statistics import MIN_SEEDS, Comparison, Summary, compare_all, summarise
 from bench.report.study import Line, Section
 
 
@@ -62,6 +63,18 @@ def crossings(standing: tuple[Board, ...]) -> tuple[Crossing, ...]:
     winners = {board.size: board.ranked[0][0].label for board in standing if board.ranked}
     found = [c for a, b in combinations(means, 2) for c in _pair(a, b, means, winners)]
     return tuple(sorted(found, key=_importance))
+
+
+def crossing_interval(c: Crossing, standing: tuple[Board, ...], primary: str) -> Interval | None:
+    """Return the interval of a crossing over seeds; None with too few seeds, or for lines that cross more than once."""
+    scores: dict[str, dict[int, dict[int, float]]] = {c.before: {}, c.after: {}}
+    for board in standing:
+        for line, summary in board.ranked:
+            if line.label in scores and summary.n >= MIN_SEEDS:
+                scores[line.label][board.size] = line.by_seed(board.size, f"metrics.{primary}")
+    found = crossing(scores[c.before], scores[c.after])
+    same = found.value is not None and math.isclose(found.value, c.at, rel_tol=1e-6)
+    return found if same else None
 
 
 def _importance(c: Crossing) -> tuple[bool, float, str, str]:

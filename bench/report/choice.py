@@ -14,6 +14,9 @@ from bench.report.units import significant
 Kind = Literal["scratch", "frozen", "partial", "full"]
 # Of the parameters, a head has at most so much, and what trains all of them at least so much.
 HEAD_SHARE, WHOLE_SHARE = 0.05, 0.99
+# What is not shown to be less than the best is as good when it is also no further below it than a point: three seeds
+# show little, and six points that they don't show are not nothing.
+CLOSE = 0.01
 # Labels a class up to which the rule of thumb calls data small, and from which it calls them large.
 SMALL, LARGE = 50, 500
 
@@ -49,8 +52,8 @@ NO_LIMITS = Limits()
 class Choice:
     """What to take at a size. `ranked` is within the limits, best mean first; `excluded` says what is not, and why.
 
-    `cheaper` is the cheapest, in standalone seconds, of those not shown to differ from the best; None when that is
-    the best itself.
+    `cheaper` is the cheapest, in standalone seconds, of those as good as the best: not shown to differ from it, and
+    no further below than CLOSE. None when that is the best itself.
     """
 
     size: int
@@ -66,9 +69,10 @@ def choose(board: Board, limits: Limits = NO_LIMITS) -> Choice:
     ranked = tuple((ln, s) for ln, s in board.ranked if ln.label not in excluded)
     if not ranked:
         return Choice(board.size, (), None, None, excluded)
-    best = ranked[0][0]
+    best, top = ranked[0]
     comparison = board.comparisons[best.label, ranked[1][0].label] if len(ranked) > 1 else None
-    equal = [ln for ln, _ in ranked[1:] if board.comparisons[best.label, ln.label].verdict == "no difference shown"]
+    near = [ln for ln, summary in ranked[1:] if top.mean - summary.mean <= CLOSE]
+    equal = [ln for ln in near if board.comparisons[best.label, ln.label].verdict == "no difference shown"]
     priced = [(s, i, ln) for i, ln in enumerate([best, *equal]) if (s := ln.median(board.size, "seconds.standalone"))]
     cheapest = min(priced)[2] if priced else best
     return Choice(board.size, ranked, comparison, None if cheapest is best else cheapest, excluded)

@@ -35,7 +35,7 @@ def failures(study: Study) -> tuple[Block, ...]:
         c = r.cell
         where = f"{c.dataset.get('name')} · {c.backbone.get('name')}"
         strategy = str(c.strategy.get("name"))
-        see = Span(MISSING) if r.status == "skipped" else Span(f"bench show {r.cell_id}", "code")
+        see = Span(MISSING) if r.status == "skipped" else Span(f"bench show {r.cell_id}", "code", (r.cell_id,))
         reason = r.reason or "no reason was recorded"
         row = (strategy, where, str(c.size), str(c.seed), r.status, reason)
         rows.append((*(Span(text) for text in row), see))
@@ -129,7 +129,7 @@ def every_cell(study: Study) -> Table:
             _number(r.seconds.standalone),
             _number(r.seconds.marginal),
         )
-        rows.append((Span(r.cell_id, "code"), *(Span(t) for t in (*words, *numbers))))
+        rows.append((Span(r.cell_id, "code", (r.cell_id,)), *(Span(t) for t in (*words, *numbers))))
     head = ("cell", "strategy", "data", "backbone", "role", "status", "n", "seed", metric(study.primary))
     return Table("cells", (*head, "standalone (s)", "marginal (s)"), tuple(rows), 6)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.compare.answers import McNemar, Resampled, count_of, difference, mcnemar, right_of
-from bench.record import Record
+from bench.compare.answers import McNemar, Resampled, difference, mcnemar, right_of
 from bench.report.study import Line
 
 if TYPE_CHECKING:
@@ -27,11 +26,9 @@ def single_runs(a: Line, b: Line, size: int) -> McNemar | None:
 
 def _both(a: Line, b: Line, size: int) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Return who was right on the test examples, by seed, where both say so of as many examples."""
-    of_a, of_b = ({r.cell.seed: found for r in ln.at(size) if (found := _right(r)) is not None} for ln in (a, b))
+    of_a, of_b = (
+        {r.cell.seed: found for r in ln.at(size) if r.status == "ok" and (found := right_of(r.details)) is not None}
+        for ln in (a, b)
+    )
     pairs = [(of_a[seed], of_b[seed]) for seed in sorted(of_a.keys() & of_b.keys())]
     return pairs if len({len(right) for pair in pairs for right in pair}) == 1 else []
-
-
-def _right(record: Record) -> NDArray[np.bool_] | None:
-    count = count_of(record.details)
-    return right_of(record.details, count) if record.status == "ok" and count else None

@@ -49,6 +49,20 @@ CSS_PX_PER_INCH = 96
 Drawn = list[tuple[Any, str]]
 
 
+# More gaps than this are no longer looked through in a picture.
+MOST_GAPS = 40
+
+
+@dataclass(frozen=True)
+class Point:
+    """A gap of one figure: what it is of, its mean and its 95 % interval, if it has one."""
+
+    label: str
+    mean: float
+    low: float | None
+    high: float | None
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure before it is saved."""
@@ -86,6 +100,27 @@ def draw(
 def colour(line: Line) -> str:
     """Return a line's colour: the same in every figure of a study."""
     return PARENT_GREY if line.role else COLOURS[line.index % len(COLOURS)]
+
+
+def forest(points: Sequence[Point], axis: str, name: str) -> Figure | None:
+    """Return gaps with their intervals beside a line at 0, one below the other; None for none or too many."""
+    from matplotlib import style
+
+    if not 0 < len(points) <= MOST_GAPS:
+        return None
+    with style.context(["default", STYLE]), _any_letters():
+        canvas, axes = _canvas(8.0, 1.2 + 0.32 * len(points))
+        places = range(len(points), 0, -1)
+        axes.axvline(0, color="#1c2128", linewidth=1)
+        for place, point in zip(places, points, strict=True):
+            if point.low is not None and point.high is not None:
+                axes.plot([point.low, point.high], [place, place], color=COLOURS[0], linewidth=2)
+            axes.plot(point.mean, place, "o", color=COLOURS[0])
+        axes.set_yticks(list(places), [point.label for point in points])
+        axes.set_xlabel(axis)
+        alt = f"Gaps in {axis}: {listing([f'{point.label} {point.mean:+.3f}' for point in points])}."
+        caption = "Right of the line is better. Bars are 95 % intervals over seeds, each by itself."
+        return _figure(Drawing(canvas, name, alt, caption), "", png=True)
 
 
 def _by_size(section: Section, standing: Sequence[Board], primary: str) -> Drawing | None:

@@ -1,18 +1,20 @@
-"""One HTML file: style and figures inside it, no script, nothing from the network, all text escaped."""
+"""One HTML file: style, figures and the explorer inside it, nothing from the network, all text escaped."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
 
+from bench.report.explore import libraries
 from bench.report.page import Block, Fold, Heading, Page
 
 HERE = Path(__file__).parent
 
 
-def render(page: Page) -> str:
-    """Return the page as HTML."""
+def render(page: Page, cells: str | None = None) -> str:
+    """Return the page as HTML; `cells` is what its explorer shows, JSON that can stand in a script, if it has one."""
     import jinja2
+    import markupsafe
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -24,11 +26,19 @@ def render(page: Page) -> str:
     )
     environment.filters["data_uri"] = _data_uri
     environment.filters["keep_together"] = _keep_together
-    style = (HERE / "style.css").read_text(encoding="utf-8")
+    environment.filters["in_script"] = lambda text: markupsafe.Markup(text.replace("</script", "<\\/script"))
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "explore.js"))
     blocks = page.blocks
     anchors = {id(b): f"s{i}" for i, b in enumerate(b for b in blocks if isinstance(b, Heading))}
     text = environment.get_template("page.html.j2").render(
-        page=page, style=style, parts=_parts(blocks), anchors=anchors, identity=id
+        page=page,
+        style=style,
+        script=script,
+        libraries=libraries() if cells else None,
+        cells=cells,
+        parts=_parts(blocks),
+        anchors=anchors,
+        identity=id,
     )
     return text.rstrip("\n") + "\n"
 

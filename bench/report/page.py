@@ -10,10 +10,11 @@ Style = Literal["", "strong", "em", "code"]
 
 @dataclass(frozen=True)
 class Span:
-    """A run of plain text in one style. Renderers escape it."""
+    """A run of plain text in one style, which renderers escape; `cells` are the ids of the records behind a number."""
 
     text: str
     style: Style = ""
+    cells: tuple[str, ...] = ()
 
 
 Words = tuple[Span, ...]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.compare.statistics import summarise
 from bench.record import Latency, Record
 from bench.report.board import Board
-from bench.report.page import Notes, Span, Table
+from bench.report.page import Notes, Span, Style, Table
 from bench.report.study import Line, Section, value
 from bench.report.units import BASE, MISSING, Unit, metric, scale, sentence, significant, spread
 
@@ -74,7 +74,8 @@ def results(section: Section, standing: Sequence[Board], primary: str) -> Table:
             text = mean_text(line, board.size, f"metrics.{primary}", notes)
             best = bool(board.ranked) and board.ranked[0][0] == line
             near = line.role is None and board.near_best(line.label)
-            cells.append(Span(f"≈ {text}" if near else text, "strong" if best else "em" if near else ""))
+            style: Style = "strong" if best else "em" if near else ""
+            cells.append(Span(f"≈ {text}" if near else text, style, ids(line, board.size)))
         if any(line.at(size) for size in section.sizes):
             rows.append((Span(line.label), *cells))
     most = max((len(line.at(n)) for line in section.lines for n in section.sizes), default=0)
@@ -129,7 +130,7 @@ def quality(section: Section, primary: str) -> Table | None:
         (
             Span(line.label),
             Span(str(size)),
-            *(Span(mean_text(line, size, f"metrics.{m}", notes)) for m in names),
+            *(Span(mean_text(line, size, f"metrics.{m}", notes), cells=ids(line, size)) for m in names),
         )
         for line, size in points(section)
     ]
@@ -154,9 +155,12 @@ def costs(section: Section, columns: Sequence[Column], name: str, caption: str) 
         sizes = [n for n in section.sizes if any(r.status == "ok" for r in line.at(n))]
         made = [tuple(_median(line, n, c, units[i][0], notes) for i, c in enumerate(shown)) for n in sizes]
         if len(made) > 1 and len(set(made)) == 1:
-            rows.append((Span(line.label), Span("all"), *made[0]))
+            rows.append((Span(line.label), Span("all"), *map(Span, made[0])))
         else:
-            rows += [(Span(line.label), Span(str(n)), *cells) for n, cells in zip(sizes, made, strict=True)]
+            rows += [
+                (Span(line.label), Span(str(n)), *(Span(text, cells=ids(line, n)) for text in texts))
+                for n, texts in zip(sizes, made, strict=True)
+            ]
     if not rows:
         return None
     titles = [f"{c.title} ({unit})" if unit else c.title for c, (_, unit) in zip(shown, units, strict=True)]
@@ -246,6 +250,11 @@ def points(section: Section) -> Iterable[tuple[Line, int]]:
                 yield line, size
 
 
+def ids(line: Line, size: int) -> tuple[str, ...]:
+    """Return the ids of the cells behind a number."""
+    return tuple(record.cell_id for record in line.at(size))
+
+
 def mean_text(line: Line, size: int, path: str, notes: Notes) -> str:
     """Return mean ± deviation, with how many seeds it holds when some are missing, or a dash and why."""
     planned = line.at(size)
@@ -260,16 +269,16 @@ def mean_text(line: Line, size: int, path: str, notes: Notes) -> str:
     return text
 
 
-def _median(line: Line, size: int, column: Column, factor: float, notes: Notes) -> Span:
+def _median(line: Line, size: int, column: Column, factor: float, notes: Notes) -> str:
     records = [r for r in line.at(size) if r.status == "ok"]
     values = [v for r in records if (v := column.read(r)) is not None]
     if not values:
         known = any(column.path in r.reasons for r in records)
-        return Span(_absent(records, column.path, notes) if known else MISSING)
+        return _absent(records, column.path, notes) if known else MISSING
     text = significant(statistics.median(values) / factor)
     if BASE[column.unit] == "s" and not all(r.timing_valid for r in records):
         text += f" {notes.mark(NO_TIMING)}"
-    return Span(text)
+    return text
 
 
 def _absent(records: Sequence[Record], path: str, notes: Notes) -> str:

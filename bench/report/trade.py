@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bench.compare.pareto import front
 from bench.compare.ranks import Ranks, ranks
-from bench.compare.scaling import MIN_SIZES, Interval, Law, fit
+from bench.compare.scaling import MIN_SIZES, Interval, Law, fit, meeting
 from bench.compare.statistics import ALPHA
-from bench.record import Record
 from bench.report.board import Board
 from bench.report.page import Span, Table
 from bench.report.study import Line, Section, latency_ms
+from bench.report.tables import Column
 from bench.report.units import MISSING, metric, p_value, significant
 
-COSTS: dict[str, str | Callable[[Record], float | None]] = {
-    "standalone seconds": "seconds.standalone",
-    "training FLOPs": "cost.flops_train",
-    "forward FLOPs": "cost.flops_forward",
-    "latency, batch 1": latency_ms,
-    "trained parameters": "cost.params_trained",
-    "peak memory": "cost.peak_memory_bytes",
-    "stored weights": "cost.weights_bytes",
-}
+COSTS = (
+    Column("standalone seconds", "seconds.standalone", "seconds"),
+    Column("training FLOPs", "cost.flops_train", "flops"),
+    Column("forward FLOPs", "cost.flops_forward", "flops"),
+    Column("latency, batch 1", "latency", "ms", latency_ms),
+    Column("trained parameters", "cost.params_trained", "count"),
+    Column("peak memory", "cost.peak_memory_bytes", "bytes"),
+    Column("stored weights", "cost.weights_bytes", "bytes"),
+)
 
 
 def fronts(standing: Sequence[Board], primary: str) -> Table | None:
     """Return, for each cost and size, the strategies that no other beats in both; None where there is one strategy."""
     rows = []
-    for title, number in COSTS.items():
+    for cost in COSTS:
         cells = []
         for board in standing:
-            priced = [(line.label, summary.mean, line.median(board.size, number)) for line, summary in board.ranked]
-            points = {label: (mean, cost) for label, mean, cost in priced if cost is not None}
+            priced = [(ln.label, summary.mean, ln.median(board.size, cost.read)) for ln, summary in board.ranked]
+            points = {label: (mean, paid) for label, mean, paid in priced if paid is not None}
             # One on the front of many that cost the same is no trade.
-            told = len(points) > 1 and len({cost for _, cost in points.values()}) > 1
+            told = len(points) > 1 and len({paid for _, paid in points.values()}) > 1
             cells.append(" → ".join(front(points)) if told else MISSING)
         if any(cell != MISSING for cell in cells):
-            rows.append((Span(title), *(Span(cell) for cell in cells)))
+            rows.append((Span(cost.title), *(Span(cell) for cell in cells)))
     if not rows:
         return None
     caption = (
@@ -50,11 +50,14 @@ def fronts(standing: Sequence[Board], primary: str) -> Table | None:
 def labels_needed(section: Section, standing: Sequence[Board], primary: str) -> Table | None:
     """Return how many labels each strategy needs for the best mean at each size, by a law fitted to its errors.
 
-    None where fewer than three sizes were measured, or where the metric is no share of right answers.
+    The last column is where it catches up with the best at the largest size. None where fewer than three sizes were
+    measured, or where the metric is no share of right answers.
     """
     laws = {line.label: law for line in section.lines if (law := law_of(line, section.sizes, primary)) is not None}
     if len(laws) < 2:
         return None
+    largest = max(section.sizes)
+    leader = next((board.ranked[0][0] for board in reversed(standing) if board.ranked), None)
     rows, beyond = [], False
     for line in section.lines:
         if line.label not in laws:
@@ -67,16 +70,31 @@ def labels_needed(section: Section, standing: Sequence[Board], primary: str) -> 
                 texts.append(f"{board.size} (best)")
             else:
                 needed = laws[line.label].labels_for(1 - board.ranked[0][1].mean)
-                texts.append(_labels(needed, max(section.sizes)))
-                beyond |= "*" in texts[-1]
+                texts.append(_labels(needed, largest))
+        if leader is not None and leader.label in laws:
+            texts.append(MISSING if line is leader else _caught_up(laws[line.label], laws[leader.label]))
+        beyond |= any("*" in text for text in texts)
         rows.append((Span(line.label), *(Span(text) for text in texts)))
     caption = (
         f"How many labels a strategy needs for the best mean {metric(primary)} at n: from error = floor + scale · "
         "n^−slope, fitted to its means, with the 95 % interval that the spread of seeds leaves."
     )
-    caption += f" * is beyond the largest size measured, {max(section.sizes)}: an extrapolation." if beyond else ""
-    head = ("strategy", *(f"best at n = {board.size}" for board in standing))
-    return Table("labels", head, tuple(rows), 1, caption)
+    caption += f" * is beyond the largest size measured, {largest}: an extrapolation." if beyond else ""
+    head = ["strategy", *(f"best at n = {board.size}" for board in standing)]
+    if leader is not None and leader.label in laws:
+        head.append(f"as good as {leader.label} from n =")
+    return Table("labels", tuple(head), tuple(rows), 1, caption)
+
+
+def _caught_up(law: Law, leader: Law) -> str:
+    """Say from which size on a strategy has no more error than the leader, by both laws."""
+    found = meeting(law, leader)
+    smallest, largest = min(law.sizes), max(law.sizes)
+    if found.value is not None and found.value <= smallest:
+        return f"{smallest} or fewer"
+    if found.value is None and found.low is None:
+        return "nowhere to be seen"
+    return _labels(found, largest)
 
 
 def law_of(line: Line, sizes: Sequence[int], primary: str) -> Law | None:
@@ -115,16 +133,23 @@ def ranking(found: Sequence[Section], standings: Sequence[Sequence[Board]], prim
     if not by_size:
         return None
     labels = list(dict.fromkeys(name for ranked in by_size.values() for name in ranked.mean))
-    rows = [
-        (Span(name), *(Span(f"{r.mean[name]:.2f}" if name in r.mean else MISSING) for r in by_size.values()))
-        for name in labels
-    ]
+    rows = [(Span(name), *(_rank(name, ranked) for ranked in by_size.values())) for name in labels]
     rows.append((Span("Friedman's test"), *(Span(p_value(r.p)) for r in by_size.values())))
     rows.append((Span("critical difference"), *(Span(f"{r.critical:.2f}") for r in by_size.values())))
     count = max(ranked.n for ranked in by_size.values())
     caption = (
-        f"Mean rank by {metric(primary)} over {count} pairs of data set and backbone, 1 is best. Two strategies are "
-        f"told apart where Friedman's p is under {ALPHA:g} and their ranks differ by the critical difference or more "
-        "(Nemenyi)."
+        f"Mean rank by {metric(primary)} over {count} pairs of data set and backbone, 1 is best and in bold; "
+        f"≈ marks what is not told apart from it. Two are told apart where Friedman's p is under {ALPHA:g} and their "
+        "ranks differ by the critical difference or more (Nemenyi)."
     )
     return Table("ranks", ("strategy", *(f"n = {size}" for size in by_size)), tuple(rows), 1, caption)
+
+
+def _rank(name: str, ranked: Ranks) -> Span:
+    """Return a mean rank; the best in bold, ≈ on what is not told apart from it."""
+    if name not in ranked.mean:
+        return Span(MISSING)
+    best, text = min(ranked.mean, key=ranked.mean.__getitem__), f"{ranked.mean[name]:.2f}"
+    if name == best:
+        return Span(text, "strong")
+    return Span(text) if ranked.apart(name, best) else Span(f"≈ {text}", "em")
