@@ -35,7 +35,7 @@
     if (!known(value)) return "–";
     if (typeof value !== "number" || kind === "whole") return String(value);
     if (kind in UNITS) return `${["seconds", "ms"].includes(kind) ? `${digits(value)} ` : prefixed(value)}${UNITS[kind]}`.trim();
-    return digits(value);
+    return kind === "number" && Math.abs(value) < 1e3 ? value.toFixed(4) : digits(value);
   };
 
   // Filters
@@ -208,7 +208,7 @@
     return parts;
   };
   const listView = (found) => [el("h2", { id: "cell-title" }, `${found.length} cells behind this number`),
-    grid(["cell", "seed", "status", title[primary]], found.map((row) => [link(row), shown(row.seed), row.status, shown(row[primary])]), name(found[0]).split(" · seed")[0])];
+    grid(["cell", "seed", "status", title[primary]], found.map((row) => [link(row), shown(row.seed), row.status, shown(row[primary], "number")]), name(found[0]).split(" · seed")[0])];
   const open = () => {
     const asked = /^#cells?=([\w,]+)$/.exec(location.hash);
     const found = asked ? asked[1].split(",").flatMap((id) => byId[id] ?? []) : [];
