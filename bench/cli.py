@@ -7,9 +7,11 @@ import logging
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench import gating
 from bench.cell import IDENTITY_VERSION
 from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest
 
@@ -42,10 +45,12 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Get data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(gating.baseline_app, name="baseline")
+app.command()(gating.compare)
 
 SuiteFile = Annotated[Path, typer.Argument(help="The suite, a YAML file.", show_default=False)]
 Profile = Annotated[str | None, typer.Option(help="A profile of the suite.")]
-Only = Annotated[str | None, typer.Option(help="Cells to keep: strategy=scratch|distill,size=100")]
+Only = Annotated[str | None, typer.Option(help="Cells to keep: strategy=scratch|distill,size=100, or cell=ID.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the suite: recipe.epochs=5")]
 CellId = Annotated[str, typer.Argument(help="A cell id, or its beginning.", show_default=False)]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
@@ -98,7 +103,7 @@ def run(
     page = None
     if report and not interrupted:
         with busy("writing the report", stream):
-            page = _report(plan, records, suite, profile, reports)
+            page = _report(plan, records, suite, profile, settings, results, reports)
     if as_json:
         _print_json({"ran": ran, "records": [r.to_json() for r in records]})
     else:
@@ -152,7 +157,7 @@ def report_command(
         return
     (suite,) = suites
     planned, records = _stored(suite, profile, only, settings, results)
-    print(_report(planned, records, suite, profile, reports))
+    print(_report(planned, records, suite, profile, settings, results, reports))
 
 
 @app.command()
@@ -177,7 +182,11 @@ def advise(
         if limit is not None and not 0 < limit < math.inf:
             raise UsageError(f"--{name} must be a number above 0, not {limit:g}")
     planned, records = _stored(suite, profile, only, settings, results)
-    found = advised(_study(planned, records, suite, profile), Limits(max_latency_ms, max_seconds, max_params), size)
+    found = advised(
+        _study(planned, records, suite, profile, settings, results),
+        Limits(max_latency_ms, max_seconds, max_params),
+        size,
+    )
     if as_json:
         _print_json([counsel.json for counsel in found])
         return
@@ -301,11 +310,26 @@ def _check_writable(reports: Path) -> None:
         raise UsageError(f"{reports}: cannot be written; choose another folder with --reports, or --no-report")
 
 
-def _report(plan: Plan, records: list[Record], suite: Path, profile: str | None, reports: Path) -> Path:
+def _report(
+    plan: Plan,
+    records: list[Record],
+    suite: Path,
+    profile: str | None,
+    settings: list[str] | None,
+    results: Path,
+    reports: Path,
+) -> Path:
     from bench.report import write
 
+    with _writing(reports):
+        return write(_study(plan, records, suite, profile, settings, results), reports / plan.suite.suite)
+
+
+@contextmanager
+def _writing(reports: Path) -> Iterator[None]:
+    """Say in one line that a report cannot be written."""
     try:
-        return write(_study(plan, records, suite, profile), reports / plan.suite.suite)
+        yield
     except OSError as error:
         raise UsageError(f"{reports}: the report cannot be written: {error}; choose another with --reports") from None
 
@@ -324,24 +348,34 @@ def _versus(
     studies = []
     for path in asked:
         run = path.is_dir()
-        suite = path / "suite.json" if run else path
-        planned, records = _stored(suite, profile, only, settings, path.parent if run else results)
-        studies.append(_study(planned, records, suite, profile))
+        suite, root = (path / "suite.json", path.resolve().parent) if run else (path, results)
+        planned, records = _stored(suite, None if run else profile, only, settings, root)
+        if run and path.resolve().name != planned.suite.suite:
+            raise UsageError(
+                f"{path}: is a folder of {planned.suite.suite}, and has to have its name: put it under another"
+            )
+        studies.append(_study(planned, records, suite, None if run else profile, settings, root))
     names = [str(study.suite["suite"]) for study in studies]
     if names[0] == names[1]:
-        names = [path.as_posix().removesuffix("/") for path in asked]
+        names = [path.as_posix() for path in asked]
     a, b = (Side(name, study) for name, study in zip(names, studies, strict=True))
     if a.study.primary != b.study.primary:
         raise UsageError(f"{names[0]} is ranked by {a.study.primary} and {names[1]} by {b.study.primary}")
     folder = "-vs-".join(re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names)
-    return write_versus(a, b, reports / folder)
+    with _writing(reports):
+        return write_versus(a, b, reports / folder)
 
 
-def _study(plan: Plan, records: list[Record], suite: Path, profile: str | None) -> Study:
+def _study(
+    plan: Plan, records: list[Record], suite: Path, profile: str | None, settings: list[str] | None, results: Path
+) -> Study:
     from bench.report import Study
 
-    command = f"bench run {suite}" + (f" --profile {profile}" if profile else "")
-    return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, command)
+    words = ["bench", "run", str(suite)]
+    words += ["--profile", profile] if profile else []
+    words += [word for setting in settings or () for word in ("--set", setting)]
+    words += ["--results", str(results)] if results != Path("results") else []
+    return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, shlex.join(words))
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> None:

@@ -6,8 +6,8 @@ It imports no torch.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import getitem
 from typing import Any
@@ -20,6 +20,7 @@ from bench.naming import titles
 from bench.resolve import Entry, Resolver
 from bench.suite import Suite, matches, same
 
+CELL = "cell"
 __all__ = ["Entry", "Plan", "expand", "parse_only"]
 
 
@@ -61,15 +62,20 @@ class Plan:
 def expand(suite: Suite, only: str | None = None) -> Plan:
     """Resolve every point of a suite's matrix to a cell. Raises SuiteError at the first mistake, before anything runs.
 
-    `only` keeps the points that match "axis=value,axis=value|value" (and the parents that they need).
+    `only` keeps the points that match "axis=value,axis=value|value", or the cells of "cell=ID|ID", and the parents that
+    they need.
     """
     resolver = Resolver(suite)
     wanted = {} if only is None else parse_only(only, suite)
+    cells = wanted.pop(CELL, None)
     entries: dict[str, Entry] = {}
     for point in _points(suite):
         if wanted and not matches(wanted, specs(point)):
             continue
         entry, parents = resolver.entry(point)
+        if cells is not None and entry.cell.id not in cells:
+            entries |= _asked_for_themselves(parents, cells, entries)
+            continue
         known = entries.get(entry.cell.id)
         if known is not None and known.role is None:
             if entry.skip is None and known.skip is None:
@@ -81,6 +87,18 @@ def expand(suite: Suite, only: str | None = None) -> Plan:
     if not entries:
         raise UsageError(f"--only {only}: no cell of the suite matches")
     return Plan(suite, resolver.task.primary, tuple(entries.values()))
+
+
+def _asked_for_themselves(
+    parents: Sequence[Entry], cells: Collection[str], known: Mapping[str, Entry]
+) -> dict[str, Entry]:
+    """Return the parents of a cell that are asked for by their own ids, and what comes before them."""
+    found: dict[str, Entry] = {}
+    for place, parent in enumerate(parents):
+        if parent.cell.id in cells:
+            found |= {e.cell.id: e for e in parents[:place] if e.cell.id not in known and e.cell.id not in found}
+            found[parent.cell.id] = replace(parent, role=None)
+    return found
 
 
 def _twice(suite: Suite, first: Entry, second: Entry) -> SuiteError:
@@ -99,8 +117,11 @@ def parse_only(text: str, suite: Suite) -> dict[str, list[Any]]:
         axis, equals, values = part.strip().partition("=")
         if not equals:
             raise UsageError(f"--only {text}: write it as AXIS=VALUE, for example strategy=scratch|distill,size=100")
+        if axis == CELL:
+            wanted[axis] = values.split("|")
+            continue
         if axis not in axes:
-            raise UsageError(f"--only {text}: unknown axis {axis!r}{did_you_mean(nearest(axis, axes))}")
+            raise UsageError(f"--only {text}: unknown axis {axis!r}{did_you_mean(nearest(axis, [*axes, CELL]))}")
         wanted[axis] = [parse(value, f"--only {text}", mapping=False).data["value"] for value in values.split("|")]
         for value, word in zip(wanted[axis], values.split("|"), strict=True):
             if not any(same(value, known) for known in axes[axis]):

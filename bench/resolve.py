@@ -14,9 +14,11 @@ from typing import Any
 from bench.axes import AXES, Point, Value, Who, axis_value, instead, specs, who
 from bench.backbones import Backbone, find
 from bench.cell import Cell, canonical
+from bench.compare.measures import METRICS
+from bench.compare.measures import parse as parse_limits
 from bench.datasets import Dataset, Facts, datasets
 from bench.document import Trail
-from bench.errors import BenchError, PluginError, UnknownName, WeightsError, did_you_mean, nearest
+from bench.errors import BenchError, OptionError, PluginError, UnknownName, WeightsError, did_you_mean, nearest
 from bench.recipe import Recipe
 from bench.registry import Registry, build, identity_of, plain, runtime_of
 from bench.strategies import Strategy, strategies
@@ -68,6 +70,10 @@ class Resolver:
 
     def __post_init__(self) -> None:
         self.task: Task = self._plugin(tasks, self.suite.task, ("task",))
+        try:
+            parse_limits(self.suite.gate, [*METRICS, self.task.primary])
+        except OptionError as error:
+            raise self.suite.locate(error, ("gate",)) from None
         known = self._known()
         for i, override in enumerate(self.suite.overrides):
             self._check_when(override.when, ("overrides", i, "when"), known)

@@ -88,6 +88,7 @@ class Suite(_Model):
     overrides: list[Override] = []
     exclude: list[Exclusion] = []
     deadline_seconds: Annotated[float, Field(gt=0)] | None = None
+    gate: list[str] = []
     profiles: dict[str, dict[str, Any]] = {}
 
     _document: Document = PrivateAttr()

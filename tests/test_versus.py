@@ -132,7 +132,7 @@ def test_one_or_three_can_not_be_compared(tmp_path):
     for words, told in (
         (["--compare", "toy.yaml"], "bench report --compare: 2 asked for, 1 given"),
         (["toy.yaml", "toy.yaml"], "bench report: 1 asked for, 2 given; --compare puts two side by side"),
-        (["--compare", "toy.yaml", "nowhere"], "nowhere"),
+        (["--compare", "nowhere", "toy.yaml"], "nowhere"),
     ):
         done = bench(tmp_path, "report", *words)
         assert done.returncode == 2

@@ -95,7 +95,7 @@ def paired(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0
         return Difference(n, mean, mean, mean, 1.0 if mean == 0 else 0.0, None)
     error = sd / math.sqrt(n)
     reach = _t_quantile((1 + confidence) / 2, n - 1) * error
-    p = 2 * _t_below(-abs(mean) / error, n - 1)
+    p = 2 * t_below(-abs(mean) / error, n - 1)
     return Difference(n, mean, mean - reach, mean + reach, p, mean / sd)
 
 
@@ -107,7 +107,8 @@ def _t_quantile(share: float, freedom: int) -> float:
     return float(stdtrit(freedom, share))
 
 
-def _t_below(t: float, freedom: int) -> float:
+def t_below(t: float, freedom: int) -> float:
+    """Return the share of Student's t distribution below t."""
     from scipy.special import stdtr
 
     return float(stdtr(freedom, t))

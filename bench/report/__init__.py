@@ -39,13 +39,14 @@ def write(study: Study, folder: Path) -> Path:
 
     Pictures in `folder`/figures that belong to no figure of this study are removed.
     """
-    made = page(study)
+    found = sections(study)
+    made = _page(study, found)
     cells = export.rows(study.records, study.parents)
     texts = {
         "cells.csv": export.csv_text(cells),
         "cells.json": export.json_text(study, made, cells),
     }
-    return _write(made, folder, html.render(made, explore.data(study, sections(study))), texts)
+    return _write(made, folder, html.render(made, explore.data(study, found)), texts)
 
 
 @many_objects()
@@ -77,7 +78,10 @@ def _write(made: Page, folder: Path, shown: str, more: Mapping[str, str]) -> Pat
 
 def page(study: Study) -> Page:
     """Return the page of a study, which both renderers show."""
-    found = sections(study)
+    return _page(study, sections(study))
+
+
+def _page(study: Study, found: Sequence[Section]) -> Page:
     standings = [boards(section, study.primary) for section in found]
     several, many = len(found) > 1, len(found) > MOST_IN_FULL
     answer: list[Block] = []

@@ -71,7 +71,7 @@ def choose(board: Board, limits: Limits = NO_LIMITS) -> Choice:
         return Choice(board.size, (), None, None, excluded)
     best, top = ranked[0]
     comparison = board.comparisons[best.label, ranked[1][0].label] if len(ranked) > 1 else None
-    near = [ln for ln, summary in ranked[1:] if top.mean - summary.mean <= CLOSE]
+    near = [ln for ln, summary in ranked[1:] if top.mean - summary.mean <= CLOSE + 1e-9]
     equal = [ln for ln in near if board.comparisons[best.label, ln.label].verdict == "no difference shown"]
     priced = [(s, i, ln) for i, ln in enumerate([best, *equal]) if (s := ln.median(board.size, "seconds.standalone"))]
     cheapest = min(priced)[2] if priced else best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple
 
 from bench.record import Record
 from bench.report.evidence import MOST_ROWS
-from bench.report.figures import MARKERS, colour
+from bench.report.figures import MARKERS, colour, dash_of
 from bench.report.study import Line, Section, Study, value
 from bench.report.trade import COSTS
-from bench.report.units import metric
+from bench.report.units import listing, metric
 
 # Vega's names of the markers that the figures have.
 SHAPES = {
@@ -33,11 +34,18 @@ SHAPES = {
 }
 
 
-class Home(NamedTuple):
-    """Where a record stands on the page."""
+# The records of a page take so many bytes at most.
+MOST_BYTES = 2_500_000
+# Vega's dashes for the line styles that the figures have.
+DASHES: dict[str, list[int]] = {"-": [1, 0], "--": [6, 3], "-.": [6, 3, 2, 3], ":": [2, 2]}
 
-    section: Section
+
+class Home(NamedTuple):
+    """Where a record stands on the page: its line, its data, and the backbones that it stands beside."""
+
     line: Line
+    dataset: str
+    backbone: str
 
 
 class Libraries(NamedTuple):
@@ -77,12 +85,11 @@ def data(study: Study, found: Sequence[Section]) -> str:
     body = {
         "primary": f"metrics.{study.primary}",
         "command": study.command,
-        "strategies": [{"name": ln.label, "colour": colour(ln), "shape": _shape(ln)} for ln in lines],
-        "columns": [
-            {"key": given.key, "title": given.title, "kind": given.kind, "values": [given.of(r) for r in held]}
-            for given in shown
+        "strategies": [
+            {"name": ln.label, "colour": colour(ln), "shape": _shape(ln), "dash": DASHES[dash_of(ln)]} for ln in lines
         ],
-        "records": [_short(r) for r in held] if len(held) <= MOST_ROWS else [],
+        "columns": [_coded(given, [given.of(r) for r in held]) for given in shown],
+        **_records(held),
     }
     # Whatever a name holds, no "</script>" may end the script that this stands in.
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
@@ -97,23 +104,55 @@ class Shown(NamedTuple):
     of: Callable[[Record], Any]
 
 
+def _coded(column: Shown, values: list[Any]) -> dict[str, Any]:
+    """Return a column; of text each word once, and numbers as precisely as anyone looks at them."""
+    head = {"key": column.key, "title": column.title, "kind": column.kind}
+    if column.kind == "text" and column.key != "cell_id":
+        words = list(dict.fromkeys(values))
+        places = {word: i for i, word in enumerate(words)}
+        return {**head, "words": words, "values": [places[value] for value in values]}
+    return {**head, "values": [float(f"{v:.6g}") if isinstance(v, float) else v for v in values]}
+
+
+def _records(held: Sequence[Record]) -> dict[str, Any]:
+    """Return the records themselves, and what had to be left out to keep the page small."""
+    kept = [_short(r) for r in held] if len(held) <= MOST_ROWS else []
+    left_out: list[str] = [] if kept or not held else ["records"]
+    for what in ("confusions", "curves", "records"):
+        if sum(len(json.dumps(record)) for record in kept) <= MOST_BYTES:
+            break
+        left_out.append(what)
+        for record in kept:
+            record["details"].pop("confusion", None)
+            record["curve"] = record["curve"] if what == "confusions" else []
+        kept = [] if what == "records" else kept
+    told = f"{listing(left_out)} left out, `bench show CELL` has them" if left_out else None
+    return {"records": kept, "left_out": told}
+
+
 def _homes(found: Sequence[Section]) -> dict[str, Home]:
-    """Return where each record stands; one that stands in several sections is told once."""
+    """Return where each record stands; one that stands in several sections is told once, with all its backbones."""
     homes: dict[str, Home] = {}
     for section in found:
         for line in section.rows:
             for record in line.records:
-                homes.setdefault(record.cell_id, Home(section, line))
+                backbone = str(record.cell.backbone.get("name")) if line.role else section.backbone
+                known = homes.get(record.cell_id)
+                if known is None:
+                    homes[record.cell_id] = Home(line, section.dataset, backbone)
+                elif backbone not in known.backbone.split(", "):
+                    homes[record.cell_id] = known._replace(backbone=f"{known.backbone}, {backbone}")
     return homes
 
 
 def _words(homes: Mapping[str, Home]) -> Iterator[Shown]:
     yield Shown("strategy", "strategy", "text", lambda r: homes[r.cell_id].line.label)
-    yield Shown("dataset", "data", "text", lambda r: homes[r.cell_id].section.dataset)
-    yield Shown("backbone", "backbone", "text", lambda r: homes[r.cell_id].section.backbone)
+    yield Shown("dataset", "data", "text", lambda r: homes[r.cell_id].dataset)
+    yield Shown("backbone", "backbone", "text", lambda r: homes[r.cell_id].backbone)
     yield Shown("size", "n", "whole", lambda r: r.cell.size)
     yield Shown("seed", "seed", "whole", lambda r: r.cell.seed)
     yield Shown("status", "status", "text", lambda r: r.status)
+    yield Shown("reason", "reason", "text", lambda r: r.reason)
 
 
 def _metrics(names: Sequence[str], primary: str) -> Iterator[Shown]:
@@ -128,8 +167,12 @@ def _costs() -> Iterator[Shown]:
 
 def _ends() -> Iterator[Shown]:
     yield Shown("environment", "environment", "text", lambda r: r.environment.get("fingerprint"))
-    yield Shown("timing", "timing", "text", lambda r: "valid" if r.timing_valid else "not valid")
+    yield Shown("timing", "timing", "text", _timing)
     yield Shown("cell_id", "cell", "text", lambda r: r.cell_id)
+
+
+def _timing(record: Record) -> str | None:
+    return None if record.status != "ok" else "valid" if record.timing_valid else "not valid"
 
 
 def _shape(line: Line) -> str:
@@ -138,7 +181,7 @@ def _shape(line: Line) -> str:
 
 def _short(record: Record) -> dict[str, Any]:
     """Return a record as JSON without what is long: raw latencies, the layers, one bit for each test example."""
-    found = record.to_json()
+    found = replace(record, latency=tuple(replace(entry, samples_ms=()) for entry in record.latency)).to_json()
     found["latency"] = [{k: v for k, v in entry.items() if k != "samples_ms"} for entry in found["latency"]]
     found["details"] = {k: v for k, v in found["details"].items() if k not in ("architecture", "right")}
     found["environment"] = {k: found["environment"].get(k) for k in ("fingerprint", "git_commit")}

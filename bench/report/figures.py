@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX<>h*p"
 PARENT_GREY = "#767676"
+INK = "#1c2128"
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11.0,
@@ -102,6 +103,11 @@ def colour(line: Line) -> str:
     return PARENT_GREY if line.role else COLOURS[line.index % len(COLOURS)]
 
 
+def dash_of(line: Line) -> str:
+    """Return a line's style: strategies that share a colour, of which there are seven, differ in it."""
+    return ":" if line.role else ("-", "--", "-.")[line.index // len(COLOURS) % 3]
+
+
 def forest(points: Sequence[Point], axis: str, name: str) -> Figure | None:
     """Return gaps with their intervals beside a line at 0, one below the other; None for none or too many."""
     from matplotlib import style
@@ -111,11 +117,11 @@ def forest(points: Sequence[Point], axis: str, name: str) -> Figure | None:
     with style.context(["default", STYLE]), _any_letters():
         canvas, axes = _canvas(8.0, 1.2 + 0.32 * len(points))
         places = range(len(points), 0, -1)
-        axes.axvline(0, color="#1c2128", linewidth=1)
+        axes.axvline(0, color=PARENT_GREY, linewidth=1)
         for place, point in zip(places, points, strict=True):
             if point.low is not None and point.high is not None:
-                axes.plot([point.low, point.high], [place, place], color=COLOURS[0], linewidth=2)
-            axes.plot(point.mean, place, "o", color=COLOURS[0])
+                axes.plot([point.low, point.high], [place, place], color=INK, linewidth=2)
+            axes.plot(point.mean, place, "o", color=INK)
         axes.set_yticks(list(places), [point.label for point in points])
         axes.set_xlabel(axis)
         alt = f"Gaps in {axis}: {listing([f'{point.label} {point.mean:+.3f}' for point in points])}."
@@ -285,11 +291,10 @@ def _look(line: Line) -> dict[str, Any]:
         return {
             "color": PARENT_GREY,
             "marker": MARKERS[-1 - line.index % 6],
-            "linestyle": ":",
+            "linestyle": dash_of(line),
             "linewidth": 1.5,
         }
-    dashes = ("-", "--", "-.")[line.index // len(COLOURS) % 3]
-    return {"color": colour(line), "marker": MARKERS[line.index % len(MARKERS)], "linestyle": dashes}
+    return {"color": colour(line), "marker": MARKERS[line.index % len(MARKERS)], "linestyle": dash_of(line)}
 
 
 def _new_canvas(width: float, height: float) -> Canvas:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.report.explore import libraries
 from bench.report.page import Block, Fold, Heading, Page
+
+if TYPE_CHECKING:
+    import markupsafe
 
 HERE = Path(__file__).parent
 
@@ -14,7 +19,6 @@ HERE = Path(__file__).parent
 def render(page: Page, cells: str | None = None) -> str:
     """Return the page as HTML; `cells` is what its explorer shows, JSON that can stand in a script, if it has one."""
     import jinja2
-    import markupsafe
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -26,7 +30,7 @@ def render(page: Page, cells: str | None = None) -> str:
     )
     environment.filters["data_uri"] = _data_uri
     environment.filters["keep_together"] = _keep_together
-    environment.filters["in_script"] = lambda text: markupsafe.Markup(text.replace("</script", "<\\/script"))
+    environment.filters["in_script"] = _in_script
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "explore.js"))
     blocks = page.blocks
     anchors = {id(b): f"s{i}" for i, b in enumerate(b for b in blocks if isinstance(b, Heading))}
@@ -53,6 +57,13 @@ def _parts(blocks: tuple[Block, ...]) -> list[tuple[str, list[Block]]]:
         else:
             parts.append((kind, [block]))
     return parts
+
+
+def _in_script(text: str) -> markupsafe.Markup:
+    """Return a script that nothing in it ends; jinja brings markupsafe."""
+    import markupsafe
+
+    return markupsafe.Markup(re.sub(r"</(?=script)|<(?=!--)", lambda found: f"{found[0]}\\", text, flags=re.I))
 
 
 def _keep_together(text: str) -> str:

@@ -96,16 +96,16 @@ def winners(found: Sequence[Section], standings: Sequence[Sequence[Board]], prim
     sizes = sorted({board.size for standing in standings for board in standing})
     rows = []
     for section, standing in zip(found, standings, strict=True):
-        texts = {board.size: _winner(board) for board in standing if board.ranked}
-        rows.append((Span(section.title), *(Span(texts.get(size, MISSING)) for size in sizes)))
+        held = {board.size: board for board in standing if board.ranked}
+        rows.append((Span(section.title), *(_winner(held[n]) if n in held else Span(MISSING) for n in sizes)))
     caption = f"The strategy with the best mean {metric(primary)} on test; ≈ where the second is not shown to differ."
     return Table("winners", ("data · backbone", *(f"n = {n}" for n in sizes)), tuple(rows), len(sizes) + 1, caption)
 
 
-def _winner(board: Board) -> str:
+def _winner(board: Board) -> Span:
     (best, summary), *others = board.ranked
     near = bool(others) and board.near_best(others[0][0].label)
-    return f"{'≈ ' if near else ''}{best.label} {summary.mean:.3f}"
+    return Span(f"{'≈ ' if near else ''}{best.label} {summary.mean:.3f}", cells=ids(best, board.size))
 
 
 def _interval(section: Section, primary: str) -> str:
@@ -155,7 +155,8 @@ def costs(section: Section, columns: Sequence[Column], name: str, caption: str) 
         sizes = [n for n in section.sizes if any(r.status == "ok" for r in line.at(n))]
         made = [tuple(_median(line, n, c, units[i][0], notes) for i, c in enumerate(shown)) for n in sizes]
         if len(made) > 1 and len(set(made)) == 1:
-            rows.append((Span(line.label), Span("all"), *map(Span, made[0])))
+            every = tuple(record.cell_id for record in line.records)
+            rows.append((Span(line.label), Span("all"), *(Span(text, cells=every) for text in made[0])))
         else:
             rows += [
                 (Span(line.label), Span(str(n)), *(Span(text, cells=ids(line, n)) for text in texts))
@@ -186,7 +187,10 @@ def latency(section: Section) -> Table | None:
             shared.setdefault((where, str(batch), *numbers), []).append(line)
     if not shared:
         return None
-    rows = tuple((Span(_together(lines, section)), *(Span(t) for t in row)) for row, lines in shared.items())
+    rows = tuple(
+        (Span(_together(lines, section)), *(Span(t) for t in row[:2]), *(Span(t, cells=_every(lines)) for t in row[2:]))
+        for row, lines in shared.items()
+    )
     head = ("strategy", "device", "batch", *(LATENCY[field] for field in fields))
     caption = "Latency of the whole model, without decoding; medians over the cells of a row."
     return Table("latency", head, rows, 2, caption)
@@ -195,7 +199,7 @@ def latency(section: Section) -> Table | None:
 def limit(section: Section) -> Table | None:
     """Return the floor of the training beside what it took, strategy x size; None when no record has a floor."""
     notes = Notes()
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Span, ...]] = []
     for line, size in points(section):
         records = [r for r in line.at(size) if r.status == "ok"]
         found = [held for r in records if isinstance(held := r.details.get("roofline"), Mapping)]
@@ -206,8 +210,9 @@ def limit(section: Section) -> Table | None:
         elif reasons and not found:
             numbers[0] += f" {notes.mark('; '.join(reasons))}"
         bound = "/".join(sorted({str(held["bound"]) for held in found})) or MISSING
-        rows.append((line.label, str(size), *numbers, bound, _drift(records)))
-    if all(row[-2] == MISSING for row in rows):
+        texts = (*numbers, bound, _drift(records))
+        rows.append((Span(line.label), Span(str(size)), *(Span(text, cells=ids(line, size)) for text in texts)))
+    if all(row[-2].text == MISSING for row in rows):
         return None
     head = ("strategy", "n", *FLOOR.values(), "bound by", "largest drift")
     caption = (
@@ -215,8 +220,7 @@ def limit(section: Section) -> Table | None:
         "of its feature passes need at the machine's measured peak and bandwidth, beside what they took. Medians over "
         "seeds. Drift is how much a fixed piece of work differed before and after a cell."
     )
-    made = tuple(tuple(Span(text) for text in row) for row in rows)
-    return Table("limit", head, made, 1, caption, tuple(notes.texts))
+    return Table("limit", head, tuple(rows), 1, caption, tuple(notes.texts))
 
 
 def _drift(records: Sequence[Record]) -> str:
@@ -232,6 +236,10 @@ def _middle(values: Sequence[float]) -> str:
 def _of(entry: Latency, field: str) -> float | None:
     found: float | None = getattr(entry, field)
     return found
+
+
+def _every(lines: Sequence[Line]) -> tuple[str, ...]:
+    return tuple(record.cell_id for line in lines for record in line.records)
 
 
 def _together(lines: Sequence[Line], section: Section) -> str:

@@ -11,11 +11,8 @@ from bench.naming import flat
 from bench.report import evidence
 from bench.report.figures import Point, forest
 from bench.report.page import Block, Bullets, Heading, Page, Paragraph, Span, Table, Verbatim, Words
-from bench.report.study import Line, Study, sections
+from bench.report.study import Line, Section, Study, sections
 from bench.report.units import MISSING, duration, listing, metric, p_value, seeds, sentence, signed, significant, spread
-
-# What two cells of one point may differ in without being another experiment.
-NOT_ASKED = ("version", "digest")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,8 @@ class _Pair:
 def page(a: Side, b: Side) -> Page:
     """Return the page that puts `b` beside `a`. Both must be ranked by the same metric."""
     primary = b.study.primary
-    pairs = _pairs(a.study, b.study)
+    both = sections(a.study), sections(b.study)
+    pairs = _pairs(*both)
     path = f"metrics.{primary}"
     scores = {key: (pair.b.by_seed(pair.size, path), pair.a.by_seed(pair.size, path)) for key, pair in pairs.items()}
     found = compare_pairs({key: both for key, both in scores.items() if all(both)})
@@ -62,7 +60,7 @@ def page(a: Side, b: Side) -> Page:
     if drawn is not None:
         blocks.append(drawn)
     blocks += _settings(a, b, pairs)
-    blocks += _alone(a, b, pairs)
+    blocks += _alone(((a, both[0]), (b, both[1])), pairs)
     blocks += [Heading("Environments"), _environments(a, b)]
     again = "\n".join(f"{side.study.command}  # {side.name}" for side in (a, b))
     blocks += [Heading("How to reproduce"), Verbatim(again)]
@@ -70,15 +68,24 @@ def page(a: Side, b: Side) -> Page:
     return Page(f"{b.name} beside {a.name}", facts, _answer(a, b, primary, pairs, found), tuple(blocks))
 
 
-def _pairs(a: Study, b: Study) -> dict[Key, _Pair]:
-    """Return what both studies have, by section, strategy and size, in the order of `b`."""
-    lines = {(s.title, line.label): line for s in sections(a) for line in s.rows}
+def _pairs(a: Sequence[Section], b: Sequence[Section]) -> dict[Key, _Pair]:
+    """Return what both studies have, by section, strategy and size, in the order of `b`.
+
+    A line is found by its cells where the other study has the very same, else by what it is called. Cells that stand
+    in several sections, such as a teacher's, are compared once.
+    """
+    by_cell = {r.cell_id: line for section in a for line in section.rows for r in line.records}
+    by_name = {(section.title, line.label): line for section in a for line in section.rows}
     made: dict[Key, _Pair] = {}
-    for section in sections(b):
+    told: set[frozenset[str]] = set()
+    for section in b:
         for line in section.rows:
-            other = lines.get((section.title, line.label))
             for size in section.sizes:
-                if other is not None and other.at(size) and line.at(size):
+                cells = frozenset(record.cell_id for record in line.at(size))
+                same = next((by_cell[cell_id] for cell_id in cells if cell_id in by_cell), None)
+                other = same or by_name.get((section.title, line.label))
+                if other is not None and other.at(size) and cells and cells not in told:
+                    told.add(cells)
                     made[section.title, line.label, size] = _Pair(section.title, size, other, line)
     return made
 
@@ -130,7 +137,7 @@ def _gap(comparison: Comparison) -> float:
 
 
 def _seconds(line: Line, size: int) -> float | None:
-    return line.median(size, "seconds.standalone")
+    return line.median(size, lambda record: record.seconds.standalone if record.timing_valid else None)
 
 
 def _time_ratio(pairs: Sequence[_Pair]) -> float | None:
@@ -142,10 +149,10 @@ def _time_ratio(pairs: Sequence[_Pair]) -> float | None:
 
 def _slower(ratio: float, a: Side, b: Side) -> str:
     """Say how the seconds compare, and when they can't be."""
-    told = f"In the median a point takes {significant(ratio, 2)} times the standalone seconds of {a.name}"
+    told = f"In the median a point of {b.name} takes {significant(ratio, 2)} times the standalone seconds of {a.name}"
     machines = [{r.environment.get("fingerprint") for r in side.study.records if r.environment} for side in (a, b)]
     same = machines[0] == machines[1] and len(machines[0]) == 1
-    return f"{told}." if same else f"{told}; the environments differ, so that says little of {b.name}."
+    return f"{told}." if same else f"{told}; the environments differ, so that says little."
 
 
 def _table(a: Side, b: Side, primary: str, pairs: Mapping[Key, _Pair], found: Mapping[Key, Comparison]) -> Table:
@@ -187,6 +194,8 @@ def _settings(a: Side, b: Side, pairs: Mapping[Key, _Pair]) -> list[Block]:
                 held[0].update(first)
                 held[1].update(second)
     heading = Heading("What was asked differently")
+    if not pairs:
+        return []
     if not differing:
         return [heading, Paragraph((Span("Nothing: the same cells, run twice."),))]
     rows = tuple(
@@ -196,27 +205,35 @@ def _settings(a: Side, b: Side, pairs: Mapping[Key, _Pair]) -> list[Block]:
 
 
 def _asked(line: Line, size: int) -> dict[str, set[str]]:
-    """Return the values of each field of the cells of a line at a size, seeds, versions and digests aside."""
+    """Return the values of each field of the cells of a line at a size, seeds aside."""
     found: dict[str, set[str]] = {}
     for record in line.at(size):
-        parts = {k: v for k, v in record.cell.identity().items() if k not in ("seed", "size", "parents")}
+        parts = {k: v for k, v in record.cell.identity().items() if k not in ("seed", "size")}
         for field, value in flat(parts):
-            if not field.endswith(NOT_ASKED):
-                found.setdefault(field, set()).add(str(value))
+            found.setdefault(field, set()).add(str(value))
     return found
 
 
-def _alone(a: Side, b: Side, pairs: Mapping[Key, _Pair]) -> list[Block]:
+def _alone(sides: Sequence[tuple[Side, Sequence[Section]]], pairs: Mapping[Key, _Pair]) -> list[Block]:
     """Return what only one of the two has."""
+    paired = [{r.cell_id for p in pairs.values() for r in line_of(p).at(p.size)} for line_of in (_first, _second)]
     items = []
-    for side in (a, b):
+    for (side, found), known in zip(sides, paired, strict=True):
         held = [
-            f"{line.label} at n = {size}" for section in sections(side.study) for line in section.rows
-            for size in section.sizes if line.at(size) and (section.title, line.label, size) not in pairs
+            f"{line.label} at n = {size} on {section.title}" for section in found for line in section.rows
+            for size in section.sizes if any(r.cell_id not in known for r in line.at(size))
         ]  # fmt: skip
         if held:
             items.append((Span(side.name, "strong"), Span(f": {'; '.join(held[:40])}{' and more' * (len(held) > 40)}")))
     return [Heading("In one of them only"), Bullets(tuple(items))] if items else []
+
+
+def _first(pair: _Pair) -> Line:
+    return pair.a
+
+
+def _second(pair: _Pair) -> Line:
+    return pair.b
 
 
 def _environments(a: Side, b: Side) -> Table:

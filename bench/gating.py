@@ -1,0 +1,126 @@
+"""The commands of the gate: `bench compare` and `bench baseline`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.errors import OptionError, UsageError, did_you_mean, nearest
+
+if TYPE_CHECKING:
+    from bench.record import Record
+
+baseline_app = typer.Typer(help="Keep what a suite gave, as text for git.", no_args_is_help=True)
+
+Side = Annotated[str, typer.Argument(help="A results folder, a baseline, git:REF, or a pytest-benchmark file.")]
+Results = Annotated[Path, typer.Option(help="The results folder.")]
+Name = Annotated[str, typer.Argument(help="A suite's name: a folder of the results.", show_default=False)]
+Only = Annotated[str | None, typer.Option(help="Cells to take: a part of their title, such as distill.")]
+
+
+def compare(
+    base: Side,
+    new: Side,
+    fail_on: Annotated[list[str] | None, typer.Option(help="A limit: accuracy:-1pp, latency_p50:+10%, status.")] = None,
+    form: Annotated[str, typer.Option("--format", help="text, md, json, junit, github or badge.")] = "text",
+    output: Annotated[Path | None, typer.Option(help="Write it there, and print the text.")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Say what got worse from BASE to NEW: exit code 1 for a regression, 4 when nothing could be compared."""
+    from bench import sides
+    from bench.compare.gate import compare as held_against
+    from bench.compare.measures import DEFAULTS, METRICS, parse
+    from bench.compare.outputs import FORMATS, text
+
+    if form not in FORMATS:
+        hint = did_you_mean(nearest(form, FORMATS)) or f"; choose {', '.join(FORMATS)}"
+        raise UsageError(f"--format {form}: there is no such form{hint}")
+    if base.startswith(sides.GIT):
+        after = sides.load(new, results)
+        before = sides.load(base, results, sides.suite_of(after))
+    else:
+        before = sides.load(base, results)
+        after = sides.load(new, results, sides.suite_of(before))
+    metrics = sorted({*METRICS, *(name for record in (*before, *after) for name in record.metrics)})
+    asked, where = (fail_on, "--fail-on") if fail_on else (sides.gate_of(new) or sides.gate_of(base), "gate")
+    try:
+        limits, status = parse(asked or DEFAULTS, metrics)
+    except OptionError as error:
+        raise UsageError(f"{where}: {error}") from None
+    gate = held_against(before, after, limits, status)
+    if output is None:
+        print(FORMATS[form](gate), end="")
+    else:
+        try:
+            output.write_text(FORMATS[form](gate), encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise UsageError(f"--output {output}: cannot be written: {error.strerror}") from None
+        print(text(gate))
+    raise typer.Exit(gate.exit_code)
+
+
+@baseline_app.command("save")
+def save(suite: Name, only: Only = None, results: Results = Path("results")) -> None:
+    """Keep the records of a suite as its baseline; with --only, put these cells in the place of those it has."""
+    from bench import sides
+    from bench.compare import baseline
+    from bench.naming import titles
+    from bench.store import write_text
+
+    records = sides.load(str(results / suite), results)
+    path = sides.baseline_path(results, suite)
+    if only is not None:
+        kept = {record.cell_id: record for record in (_read(path) if path.exists() else [])}
+        named = titles([record.cell for record in {**kept, **{r.cell_id: r for r in records}}.values()])
+        chosen = [record for record in records if only in named[record.cell_id]]
+        if not chosen:
+            raise UsageError(f"--only {only}: no cell of {suite} has this in its title")
+        records = [*(record for cell_id, record in kept.items() if only not in named[cell_id]), *chosen]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, baseline.text(records))
+    print(f"{path}: {len(records)} cells, {path.stat().st_size / 1000:.0f} kB")
+    bad = [record for record in records if record.status not in ("ok", "skipped")]
+    if bad:
+        print(f"{len(bad)} of them did not end ok: the gate will not miss them")
+
+
+@baseline_app.command("list")
+def list_baselines(results: Results = Path("results")) -> None:
+    """Show the baselines that there are."""
+    from bench import sides
+
+    paths = sorted((results / sides.BASELINES).glob("*.jsonl"))
+    if not paths:
+        print(f"no baselines in {results / sides.BASELINES}; `bench baseline save SUITE` makes one")
+    for path in paths:
+        records = _read(path)
+        commits = {str(r.environment.get("git_commit"))[:7] for r in records if r.environment.get("git_commit")}
+        machines = {str(r.environment.get("cpu")) for r in records if r.environment.get("cpu")}
+        where = ", ".join([*sorted(machines), *(f"commit {commit}" for commit in sorted(commits))])
+        print(f"{path.stem:<24} {len(records):>5} cells  {where}")
+
+
+@baseline_app.command("show")
+def show(suite: Name, results: Results = Path("results")) -> None:
+    """Show what a baseline holds, a line a cell."""
+    from bench import sides
+    from bench.naming import titles
+
+    path = sides.baseline_path(results, suite)
+    records = _read(path)
+    named = titles([record.cell for record in records])
+    for record in records:
+        accuracy = record.metrics.get("accuracy")
+        told = "" if accuracy is None else f"accuracy {accuracy:.4f}"
+        print(f"{record.cell_id}  {record.status:<8} {told:<16} {named[record.cell_id]}")
+
+
+def _read(path: Path) -> list[Record]:
+    from bench.compare import baseline
+
+    try:
+        return baseline.read(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"{path}: there is no such baseline; `bench baseline save {path.stem}` makes it") from None
