@@ -146,7 +146,7 @@ def test_a_number_of_a_table_leads_to_its_cells_and_each_to_its_record(chromium,
         panel.locator("a").first.click()
         page.wait_for_selector("#cell-curve svg")
         shown = panel.inner_text()
-        for part in ("bench show ", "bench run suites/homework1.yaml --only strategy=", "recall", "size=100,seed=0"):
+        for part in ("bench show ", "bench run suites/homework1.yaml --only cell=", " --force", "recall"):
             assert part in shown
         panel.get_by_text("The record", exact=True).click()
         cell_id = re.search(r"#cell=(\w+)", page.url)[1]

@@ -82,7 +82,7 @@ def test_other_machines_and_settings_are_told():
 def test_what_only_one_has_is_listed_and_nothing_in_common_is_said():
     few = replace(homework(), records=tuple(r for r in homework().records if r.cell.size == 100))
     said = text_of(beside(few, homework()))
-    assert "after: scratch at n = 500; scratch at n = 2000" in said
+    assert "after: scratch at n = 500 on fashion_mnist · tf_efficientnet_lite0; scratch at n = 2000" in said
     nothing = beside(study([record(cell("scratch"), 0.5)]), study([record(cell("distill"), 0.5)]))
     assert "nothing to compare" in text_of(nothing)
 

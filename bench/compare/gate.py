@@ -17,7 +17,8 @@ from typing import Literal
 from bench.cell import canonical
 from bench.compare.answers import mcnemar, right_of
 from bench.compare.measures import Limit
-from bench.compare.statistics import ALPHA, MIN_SEEDS, holm, t_below
+from bench.compare.moderated import Prior
+from bench.compare.statistics import ALPHA, MIN_SEEDS, holm
 from bench.naming import flat, titles
 from bench.record import Record
 
@@ -205,11 +206,11 @@ def _counted(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> 
 def _scored(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> list[_Found]:
     """Judge means over seeds by their paired differences; of one seed, by who was right on the test examples."""
     gaps = {point: [pair.y - pair.x for pair in held] for point, held in points.items()}
-    pooled = _Spread.of(gaps.values())
+    prior = Prior.of(gaps.values())
     found = []
     for point, held in points.items():
         base, new = _means(held)
-        p, note = pooled.p(gaps[point]), ""
+        p, note = prior.p(gaps[point]), ""
         if p is None and len(held) == 1 and limit.measure.name == "accuracy":
             p, note = _by_examples(held[0]), "McNemar on the test examples of one seed"
         if p is None:
@@ -231,7 +232,7 @@ def _by_examples(pair: _Pair) -> float | None:
 def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) -> list[_Found]:
     """Judge ratios. Latencies have raw samples; other times one number a cell."""
     ratios = {point: [math.log(h.y / h.x) for h in held if h.x > 0 and h.y > 0] for point, held in points.items()}
-    pooled = _Spread.of(ratios.values())
+    prior = Prior.of(ratios.values())
     found = []
     for point, held in points.items():
         base, new = _means(held)
@@ -245,7 +246,7 @@ def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) 
         shift = math.log(scale) if scale and kernels else 0.0
         logs = [value - shift for value in ratios[point]]
         raw_of = limit.measure.raw
-        p = pooled.p(logs) if raw_of is None else _raw_p(held, raw_of, shift, len(points))
+        p = prior.p(logs) if raw_of is None else _raw_p(held, raw_of, shift, len(points))
         if p is None:
             needed = f"{len(held)} of the {MIN_SEEDS} seeds" if raw_of is None else "fewer raw samples than"
             found.append(_none(limit, point, f"{needed} that a verdict needs", base, new))
@@ -277,39 +278,6 @@ def _raw_p(
     if not x or not y or 2 / math.comb(len(x) + len(y), len(x)) * family >= ALPHA:
         return None
     return 1.0 if x == y else float(mannwhitneyu(x, y).pvalue)
-
-
-@dataclass(frozen=True)
-class _Spread:
-    """The deviation of paired changes within points, pooled over the points of a measure that changed at all."""
-
-    sd: float
-    freedom: int
-
-    @classmethod
-    def of(cls, points: Iterable[Sequence[float]]) -> _Spread:
-        """Pool the changes of points."""
-        found = [changes for changes in points if len(changes) > 1 and any(changes)]
-        squares = sum(statistics.variance(changes) * (len(changes) - 1) for changes in found)
-        freedom = sum(len(changes) - 1 for changes in found)
-        return cls(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
-
-    def p(self, changes: Sequence[float]) -> float | None:
-        """Return p of a mean change by Student's t; None for fewer than three.
-
-        A handful of seeds says little of its own spread, and all points of a suite about the same: the pooled
-        deviation finds a change of a point or two with five seeds (compare Smyth, 2004, on moderated t tests). Where
-        a point's own is larger, that counts, with its own few degrees of freedom.
-        """
-        if len(changes) < MIN_SEEDS:
-            return None
-        if not any(changes):
-            return 1.0
-        mean, own = statistics.fmean(changes), statistics.stdev(changes)
-        sd, freedom = (own, len(changes) - 1) if own > self.sd else (self.sd, self.freedom)
-        if sd <= 1e-12 * abs(mean):
-            return 0.0
-        return 2 * t_below(-abs(mean) / (sd / math.sqrt(len(changes))), freedom)
 
 
 def _scales(pairs: Iterable[tuple[Record, Record]]) -> Scales:

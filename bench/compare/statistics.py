@@ -107,7 +107,7 @@ def _t_quantile(share: float, freedom: int) -> float:
     return float(stdtrit(freedom, share))
 
 
-def t_below(t: float, freedom: int) -> float:
+def t_below(t: float, freedom: float) -> float:
     """Return the share of Student's t distribution below t."""
     from scipy.special import stdtr
 

@@ -163,7 +163,7 @@
     data: rows, autoWidth: false, order: [], searchDelay: 200, pageLength: 10, lengthMenu: [10, 25, 100, { label: "all", value: -1 }],
     columns: told.map((c) => ({ data: (row, kind) => display(c)(row[c.key], kind), title: escaped(c.title), className: c.kind === "text" ? "" : "number", type: c.kind === "text" ? "string" : "num" })),
     layout: { topStart: { buttons: [{ extend: "csv", text: "Download csv", filename: "cells", footer: false, exportOptions: { orthogonal: "export", stripHtml: false, decodeEntities: false } }] }, topEnd: "search", bottomStart: ["info", "pageLength"], bottomEnd: "paging" },
-    language: { search: "Search cells:", emptyTable: "No cell passes the filters.", info: "_START_ to _END_ of _TOTAL_ cells", infoFiltered: "(searched in _MAX_)", infoEmpty: "no cells", lengthMenu: "_MENU_ a page" },
+    language: { search: "Search cells:", emptyTable: "No cell passes the filters.", zeroRecords: "No cell passes the filters.", info: "_START_ to _END_ of _TOTAL_ cells", infoFiltered: "(searched in _MAX_)", infoEmpty: "no cells", lengthMenu: "_MENU_ a page" },
   });
 
   const costChoice = document.getElementById("explore-cost-choice"), curveChoice = document.getElementById("explore-curve-choice");
