@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import DESKTOP, PHONE, browser, opened
+from playwright.sync_api import expect
 from records import cell, failed, homework, record, study
 
 from bench.report import write
@@ -43,8 +44,8 @@ def report(tmp_path_factory) -> Path:
     return write(replace(of, suite=suite, records=(*of.records, bad)), tmp_path_factory.mktemp("report"))
 
 
-def marks(page, chart: str) -> int:
-    return page.locator(f"#{chart} .mark-symbol path").count()
+def dots(page, chart: str = "explore-size"):
+    return page.locator(f"#{chart} .mark-symbol path")
 
 
 def test_what_stands_in_the_script_is_json_that_cannot_end_it():
@@ -83,8 +84,8 @@ def test_the_page_asks_for_nothing_complains_of_nothing_and_fits(chromium, repor
     with opened(chromium, report, size, color_scheme=scheme) as seen:
         assert seen.complaints == []
         assert seen.requests == []
-        assert marks(seen.page, "explore-size") == 54
-        assert marks(seen.page, "explore-cost") >= 54
+        assert dots(seen.page).count() == 54
+        assert dots(seen.page, "explore-cost").count() >= 54
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
@@ -105,16 +106,16 @@ def test_a_filter_changes_the_table_and_the_charts_together(chromium, report):
         page = seen.page
         assert page.locator("#explore-count").inner_text() == "55 of 55 cells"
         page.get_by_role("group", name="strategy", exact=True).get_by_label("scratch").uncheck()
-        page.wait_for_function("document.querySelectorAll('#explore-size .mark-symbol path').length === 45")
-        assert page.locator("#explore-count").inner_text() == "46 of 55 cells"
-        assert "of 46 cells" in page.locator(".dt-info").inner_text()
+        expect(dots(page)).to_have_count(45)
+        expect(page.locator("#explore-count")).to_have_text("46 of 55 cells")
+        expect(page.locator(".dt-info")).to_contain_text("of 46 cells")
         page.get_by_role("button", name="strategy: none").click()
-        page.wait_for_function("document.querySelectorAll('#explore-size .mark-symbol path').length === 0")
-        assert "No cell passes the filters" in page.locator("#explore-table").inner_text()
+        expect(dots(page)).to_have_count(0)
+        expect(page.locator("#explore-table")).to_contain_text("No cell passes the filters")
         page.get_by_role("button", name="strategy: all").click()
-        page.wait_for_function("document.querySelectorAll('#explore-size .mark-symbol path').length === 54")
+        expect(dots(page)).to_have_count(54)
         page.get_by_label("Search cells").fill("distill")
-        page.wait_for_function("document.querySelectorAll('#explore-size .mark-symbol path').length === 9")
+        expect(dots(page)).to_have_count(9)
         assert seen.complaints == []
 
 
@@ -176,7 +177,7 @@ def test_the_explorer_is_used_without_a_mouse(chromium, report):
         page = seen.page
         page.get_by_role("group", name="seed", exact=True).get_by_label("0").focus()
         page.keyboard.press("Space")
-        page.wait_for_function("document.getElementById('explore-count').textContent.startsWith('36 of')")
+        expect(page.locator("#explore-count")).to_contain_text("36 of")
         page.locator("#explore-table a").first.focus()
         page.keyboard.press("Enter")
         page.wait_for_selector("#cell[open]")
