@@ -28,7 +28,7 @@ def test_without_other_points_it_is_students_t(changes):
 
 def test_points_that_spread_alike_count_as_many_and_others_as_few():
     draw = np.random.default_rng(0)
-    alike = Prior.of(draw.normal(0, 0.5, (400, 4)).tolist())
+    alike = Prior.of(draw.normal(0, 0.5, (4000, 4)).tolist())
     assert alike.freedom > 20
     assert math.sqrt(alike.variance) == pytest.approx(0.5, rel=0.05)
     unlike = Prior.of([draw.normal(0, 10 ** draw.uniform(-2, 0), 4).tolist() for _ in range(40)])
