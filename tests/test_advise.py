@@ -116,7 +116,7 @@ def test_strategies_are_told_apart_by_what_they_train_not_by_their_names():
 def test_the_rule_of_thumb_goes_by_labels_a_class_and_likeness():
     (section,) = sections(with_classes(homework()))
     found = {board.size: rule_of_thumb(board) for board in boards(section, "accuracy")}
-    assert found[100] == ("few labels (10 a class) of pictures like the pretraining's", "frozen")
+    assert found[100] == ("few labels (10 a class), like the pretraining's data", "frozen")
     assert found[2000][1] == "partial"
     (section,) = sections(with_classes(homework(), 2))
     assert rule_of_thumb(boards(section, "accuracy")[2])[1] == "full"
@@ -138,7 +138,7 @@ def test_the_answer_says_whether_the_rule_and_the_measurement_agree():
     )  # fmt: skip
     assert "The textbook's rule of thumb: n = 100, few labels (10 a class)" in told
     assert "a head on frozen features, as measured" in told
-    assert re.search(r"a head on frozen features, 0\.0\d\d below what was measured as the best", told)
+    assert re.search(r"a head on frozen features, 0\.0\d\d below the best", told)
     assert "fine-tuning the last stages, which was not measured" in told
 
 

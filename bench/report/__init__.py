@@ -92,7 +92,7 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
     if many:
         answer += [tables.winners(found, standings, study.primary), evidence.left_out(study, len(found))]
     for number, (section, standing) in enumerate(zip(found, standings, strict=True), 1):
-        told = advice.answer(section, standing, study.primary)
+        told = advice.answer(section, standing, study.primary, tabled=True)
         if several:
             blocks.append(Heading(section.title, 2))
             answer += [] if many else [Heading(section.title, 3), *told]

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from bench.compare.answers import Resampled
 from bench.compare.scaling import Interval
-from bench.compare.statistics import MIN_SEEDS
+from bench.compare.statistics import MIN_SEEDS, Comparison
 from bench.report.board import Board, Crossing, crossing_interval, crossings
 from bench.report.choice import CLOSE, NO_LIMITS, Choice, Kind, Limits, choose, kind_of, rule_of_thumb
 from bench.report.examples import over_examples, single_runs
-from bench.report.page import Block, Bullets, Paragraph, Span, Words
+from bench.report.page import Block, Bullets, Paragraph, Span, Table, Words
 from bench.report.study import Line, Section
-from bench.report.units import duration, listing, metric, p_value, seeds, signed, significant, spread
+from bench.report.tables import ids
+from bench.report.units import MISSING, duration, listing, metric, p_value, seeds, signed, significant, spread
 
 MOST_OTHERS = 12
 KINDS: dict[Kind, str] = {
@@ -25,9 +26,12 @@ KINDS: dict[Kind, str] = {
 
 
 def answer(
-    section: Section, standing: tuple[Board, ...], primary: str, limits: Limits = NO_LIMITS
+    section: Section, standing: tuple[Board, ...], primary: str, limits: Limits = NO_LIMITS, tabled: bool = False
 ) -> tuple[Block, ...]:
-    """Return the answer of one section within limits: the headline, a line for each size, the rule, the crossings."""
+    """Return the answer of one section within limits: the headline, each size, the rule of thumb, the crossings.
+
+    Each size is a sentence, for a terminal, or with `tabled` a row.
+    """
     choices = [choose(board, limits) for board in standing]
     held = [board for board in standing if board.ranked]
     if not held:
@@ -36,7 +40,11 @@ def answer(
     if not fitting:
         return (Paragraph((Span("No strategy is within the limits at any size."),), "lead"), *_left_out(choices))
     blocks: list[Block] = [Paragraph(_headline(fitting), "lead")]
-    blocks.append(Bullets(tuple(_at_size(choice, primary) for choice in choices)))
+    if tabled:
+        blocks.append(_table(choices, primary))
+        blocks += _by_examples(choices)
+    else:
+        blocks.append(Bullets(tuple(_at_size(choice, primary) for choice in choices)))
     blocks += _left_out(choices)
     blocks += _by_rule(standing, choices)
     found = crossings(standing) if limits == NO_LIMITS else ()
@@ -62,6 +70,56 @@ def _headline(held: Sequence[Choice]) -> Words:
         words.append(Span(f" has the best mean at n = {listing(at)}" if place == 0 else f" at n = {listing(at)}"))
         words.append(Span("." if place == len(sizes) - 1 else ", "))
     return tuple(words)
+
+
+def _table(choices: Sequence[Choice], primary: str) -> Table:
+    """Return a row for each size: what to take, what comes next, how far behind, and what is as good for less."""
+    head = ("n", "take", metric(primary), "time", "next best", "ahead by (95 %)", "shown?", "as good for less")
+    return Table("answer", head, tuple(_row(choice) for choice in choices), len(head))
+
+
+def _row(choice: Choice) -> tuple[Span, ...]:
+    size = Span(str(choice.size))
+    if not choice.ranked:
+        return size, Span("none within the limits" if choice.excluded else "none ended ok"), *[Span(MISSING)] * 6
+    best, summary = choice.ranked[0]
+    behind = ahead = shown = MISSING
+    if len(choice.ranked) > 1 and choice.comparison is not None:
+        second, other = choice.ranked[1]
+        behind = f"{second.label}: {other.mean:.3f}, {_time(second, choice.size)}"
+        ahead, shown = _ahead(choice.comparison, summary.mean - other.mean)
+    cheaper = f"{choice.cheaper.label}, {_time(choice.cheaper, choice.size)}" if choice.cheaper else MISSING
+    took = Span(spread(summary), cells=ids(best, choice.size))
+    texts = (_time(best, choice.size), behind, ahead, shown, cheaper)
+    return size, Span(best.label, "strong"), took, *map(Span, texts)
+
+
+def _ahead(comparison: Comparison, gap: float) -> tuple[str, str]:
+    """Return how far the best is ahead with its interval over seeds, and whether that is shown."""
+    d = comparison.difference
+    if d is None:
+        return f"{gap:.3f}", "other seeds"
+    if comparison.verdict is None or d.low is None or d.high is None or comparison.p_adjusted is None:
+        return signed(d.mean), f"no verdict, {seeds(d.n)}"
+    told = "no" if comparison.verdict == "no difference shown" else "yes"
+    return f"{signed(d.mean)} ({signed(d.low)} to {signed(d.high)})", f"{told}, {p_value(comparison.p_adjusted)}"
+
+
+def _time(line: Line, size: int) -> str:
+    seconds = line.median(size, "seconds.standalone")
+    return MISSING if seconds is None else duration(seconds)
+
+
+def _by_examples(choices: Sequence[Choice]) -> list[Block]:
+    """Say what the gaps would be on other test examples, where the records tell."""
+    told = []
+    for choice in choices:
+        if len(choice.ranked) > 1:
+            found = over_examples(choice.ranked[0][0], choice.ranked[1][0], choice.size)
+            if found is not None:
+                told.append(f"{signed(found.low)} to {signed(found.high)} at n = {choice.size}")
+    words = f"With the same seeds and other test examples the best would be ahead by {listing(told)}."
+    return [Paragraph((Span(words),))] if told else []
 
 
 def _at_size(choice: Choice, primary: str) -> Words:
@@ -137,7 +195,7 @@ def _verdict_on(says: Kind, board: Board, choice: Choice) -> str:
         return "as measured"
     shown = board.comparisons[best.label, line.label].verdict
     doubt = ", no difference shown" if shown == "no difference shown" else ""
-    return f"{signed(top.mean - summary.mean)} below what was measured as the best{doubt}"
+    return f"{signed(top.mean - summary.mean)} below the best{doubt}"
 
 
 def _price(line: Line, size: int) -> str:

@@ -108,7 +108,7 @@ def rule_of_thumb(board: Board) -> tuple[str, Kind] | None:
     likeness = "like" if alike else "unlike"
     amount = "few" if each <= SMALL else "many" if each >= LARGE else "some"
     says: Kind = "full" if amount == "many" else "partial" if amount == "some" or not alike else "frozen"
-    return f"{amount} labels ({significant(each, 2)} a class) of pictures {likeness} the pretraining's", says
+    return f"{amount} labels ({significant(each, 2)} a class), {likeness} the pretraining's data", says
 
 
 def _classes(line: Line, size: int) -> int | None:
