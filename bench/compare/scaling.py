@@ -27,7 +27,7 @@ DRAWS = 1000
 MIN_SIZES = 3
 # Nobody should be told of what lies further from the measured sizes than this.
 MOST_TIMES = 100.0
-FLOORS = 48
+FLOORS = 32
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ class Law:
     scale: Floats
     slope: Floats
 
-    def error(self, n: float | Sequence[float]) -> Floats:
+    def error(self, n: float | Sequence[float] | Floats) -> Floats:
         """Return errors at sizes, [1 + draws, sizes]."""
         import numpy as np
 
-        at = np.atleast_1d(np.asarray(n, dtype=float))
-        return self.floor[:, None] + self.scale[:, None] * at[None, :] ** -self.slope[:, None]
+        logs = np.log(np.atleast_1d(np.asarray(n, dtype=float)))
+        found: Floats = self.floor[:, None] + self.scale[:, None] * np.exp(-self.slope[:, None] * logs[None, :])
+        return found
 
     def at(self, n: float) -> Interval:
         """Return the error to expect at a size."""
@@ -95,9 +96,9 @@ def meeting(a: Law, b: Law) -> Interval:
     import numpy as np
 
     first, last = min(a.sizes + b.sizes), max(a.sizes + b.sizes) * MOST_TIMES
-    grid = np.geomspace(first, last, 600)
+    grid = np.geomspace(first, last, 400)
     count = min(len(a.floor), len(b.floor))
-    behind = a.error(list(grid))[:count] > b.error(list(grid))[:count]
+    behind = a.error(grid)[:count] > b.error(grid)[:count]
     # The size after the last one at which `a` is still behind: none is 0, and after the last of all comes none.
     after = np.concatenate([[0.0], grid[1:], [np.inf]])
     n = after[np.where(behind.any(axis=1), len(grid) - behind[:, ::-1].argmax(axis=1), 0)]

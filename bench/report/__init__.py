@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.machine import many_objects
@@ -40,12 +41,14 @@ def write(study: Study, folder: Path) -> Path:
     Pictures in `folder`/figures that belong to no figure of this study are removed.
     """
     found = sections(study)
-    made = _page(study, found)
-    cells = export.rows(study.records, study.parents)
-    texts = {
-        "cells.csv": export.csv_text(cells),
-        "cells.json": export.json_text(study, made, cells),
-    }
+    with ThreadPoolExecutor(1) as aside:  # the libraries of the explorer take a second, and another core
+        aside.submit(explore.libraries)
+        made = _page(study, found)
+        cells = export.rows(study.records, study.parents)
+        texts = {
+            "cells.csv": export.csv_text(cells),
+            "cells.json": export.json_text(study, made, cells),
+        }
     return _write(made, folder, html.render(made, explore.data(study, found)), texts)
 
 
