@@ -18,7 +18,7 @@ from bench.cell import canonical
 from bench.compare.answers import mcnemar, right_of
 from bench.compare.measures import Limit
 from bench.compare.moderated import Prior
-from bench.compare.statistics import ALPHA, MIN_SEEDS, holm
+from bench.compare.statistics import ALPHA, MIN_SEEDS, difference, holm
 from bench.naming import flat, titles
 from bench.record import Record
 
@@ -210,7 +210,7 @@ def _scored(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> l
     found = []
     for point, held in points.items():
         base, new = _means(held)
-        p, note = prior.p(gaps[point]), ""
+        p, note = _p(gaps[point], prior), ""
         if p is None and len(held) == 1 and limit.measure.name == "accuracy":
             p, note = _by_examples(held[0]), "McNemar on the test examples of one seed"
         if p is None:
@@ -219,6 +219,11 @@ def _scored(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> l
         change = _change(limit, point, base, new, new - base, note)
         found.append(_Found(change, _sign(limit) * (new - base), limit.allows(base) + ROUNDING, p))
     return found
+
+
+def _p(found: Sequence[float], prior: Prior) -> float | None:
+    d = difference(found, prior) if len(found) >= MIN_SEEDS else None
+    return d.p if d else None
 
 
 def _by_examples(pair: _Pair) -> float | None:
@@ -246,7 +251,7 @@ def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) 
         shift = math.log(scale) if scale and kernels else 0.0
         logs = [value - shift for value in ratios[point]]
         raw_of = limit.measure.raw
-        p = prior.p(logs) if raw_of is None else _raw_p(held, raw_of, shift, len(points))
+        p = _p(logs, prior) if raw_of is None else _raw_p(held, raw_of, shift, len(points))
         if p is None:
             needed = f"{len(held)} of the {MIN_SEEDS} seeds" if raw_of is None else "fewer raw samples than"
             found.append(_none(limit, point, f"{needed} that a verdict needs", base, new))

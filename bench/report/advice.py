@@ -272,6 +272,6 @@ def _small_print(held: Sequence[Board]) -> str:
     if most < MIN_SEEDS:
         return f"{text}Fewer than {MIN_SEEDS} seeds give no verdict. {cost}"
     return (
-        f"{text}Differences are paired by seed; one is shown when p < 0.05 in a paired t test, adjusted by "
-        f"Holm over all pairs of strategies at that size. {cost}"
+        f"{text}Differences are paired by seed; one is shown when p < 0.05 in a paired t test whose "
+        f"deviations lean on each other, adjusted by Holm over all pairs of strategies at that size. {cost}"
     )

@@ -116,8 +116,8 @@ def _answer(
     if ratio is not None:
         blocks.append(Paragraph((Span(_slower(ratio, a, b)),)))
     note = (
-        f"Differences are {b.name} − {a.name}, paired by seed; one is shown when p < {ALPHA:g} in a paired t test, "
-        f"adjusted by Holm over all {len(found)} points."
+        f"Differences are {b.name} − {a.name}, paired by seed; one is shown when p < {ALPHA:g} in a paired t test "
+        f"whose deviations lean on each other, adjusted by Holm over all {len(found)} points."
     )
     return (*blocks, Paragraph((Span(note),), "note"))
 

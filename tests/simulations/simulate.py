@@ -30,11 +30,22 @@ NOISES: dict[str, Noise] = {
 }
 
 
-def suites(noise: Noise, means: NDArray[np.float64], seeds: int, count: int) -> Iterator[dict[str, dict[int, float]]]:
-    """Yield made-up suites: the accuracies of each strategy by seed."""
+SPREADS = {
+    "all as noisy": np.ones(STRATEGIES),
+    "one 5 times as noisy": np.array([5.0, 1.0, 1.0, 1.0, 1.0]),
+    "from 1 to 4 times as noisy": np.linspace(1.0, 4.0, STRATEGIES),
+}
+
+
+def suites(
+    noise: Noise, means: NDArray[np.float64], seeds: int, count: int, spread: NDArray[np.float64] | float = 1.0
+) -> Iterator[dict[str, dict[int, float]]]:
+    """Yield made-up suites: the accuracies of each strategy by seed; `spread` multiplies the noise of each."""
     generator = np.random.default_rng(seeds)
+    scale = np.broadcast_to(np.asarray(spread, dtype=float), means.shape)[:, None]
     for _ in range(count):
-        values = means[:, None] + NOISE * noise(generator, (len(means), seeds)) + SHARED * noise(generator, (1, seeds))
+        own = scale * noise(generator, (len(means), seeds))
+        values = means[:, None] + NOISE * own + SHARED * noise(generator, (1, seeds))
         yield {f"s{i}": dict(enumerate(map(float, row))) for i, row in enumerate(values)}
 
 
@@ -48,10 +59,20 @@ def intervals_over_seeds(noise: Noise, seeds: int, count: int) -> float:
     return held / count
 
 
-def false_verdicts(noise: Noise, seeds: int, count: int) -> float:
+def intervals_in_a_family(seeds: int, count: int, spread: NDArray[np.float64] | float = 1.0) -> float:
+    """Return how often the interval of one of all pairs holds their difference, which is none."""
+    held = total = 0
+    for suite in suites(NOISES["normal"], np.full(STRATEGIES, 0.7), seeds, count, spread):
+        found = [c.difference for c in compare_all(suite).values()]
+        held += sum(d is not None and (d.low or 0) <= 0 <= (d.high or 0) for d in found)
+        total += len(found)
+    return held / total
+
+
+def false_verdicts(noise: Noise, seeds: int, count: int, spread: NDArray[np.float64] | float = 1.0) -> float:
     """Return in how many suites of equal strategies any two are said to differ."""
     wrong = 0
-    for suite in suites(noise, np.full(STRATEGIES, 0.7), seeds, count):
+    for suite in suites(noise, np.full(STRATEGIES, 0.7), seeds, count, spread):
         wrong += any(c.verdict in ("better", "worse") for c in compare_all(suite).values())
     return wrong / count
 
@@ -135,7 +156,16 @@ def simulate(count: int) -> list[dict[str, Any]]:
                 0.0,
                 0.05 + slack(count),
             )
-    for gap, seeds in ((2, 3), (2, 5), (4, 3), (4, 5)):
+    for seeds in (3, 5):
+        for title, spread in SPREADS.items():
+            held = intervals_in_a_family(seeds, count // 2, spread)
+            told(f"95 % interval of one of 10 pairs holds the difference, {seeds} seeds, {title}", held, 0.93, 0.97)
+        for title, spread in list(SPREADS.items())[1:]:
+            wrong = false_verdicts(NOISES["normal"], seeds, count, spread)
+            told(
+                f"a difference shown among {STRATEGIES} equal, {seeds} seeds, {title}", wrong, 0.0, 0.05 + slack(count)
+            )
+    for gap, seeds in ((2, 3), (2, 5), (4, 3), (4, 5), (8, 3)):
         share = found_differences(NOISES["normal"], seeds, gap, count // 4)
         told(f"a lead of {gap} deviations is shown, {seeds} seeds", share)
     for examples in (300, 2000):
