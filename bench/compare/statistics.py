@@ -40,7 +40,7 @@ class Difference:
 
     `low` and `high` bound its 95 % interval, `p` is the two-sided p value of Student's paired t test (1908), in a
     family with a deviation that leans on those of the others (`moderated`), and `effect` the mean in units of the
-    differences' own deviation. All four are None under two pairs; `effect` also when every pair differs by the same amount.
+    differences' own deviation. All four are None under two pairs; `effect` also when every pair differs by the same.
     """
 
     n: int
