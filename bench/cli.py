@@ -46,6 +46,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Get data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(gating.baseline_app, name="baseline")
+app.add_typer(gating.history_app, name="history")
 app.command()(gating.compare)
 
 SuiteFile = Annotated[Path, typer.Argument(help="The suite, a YAML file.", show_default=False)]

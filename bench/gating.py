@@ -1,4 +1,4 @@
-"""The commands of the gate: `bench compare` and `bench baseline`."""
+"""The commands of the gate: `bench compare`, `bench baseline` and `bench history`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import typer
 from bench.errors import OptionError, UsageError, did_you_mean, nearest
 
 if TYPE_CHECKING:
+    from bench.compare.history import Run
     from bench.record import Record
 
 baseline_app = typer.Typer(help="Keep what a suite gave, as text for git.", no_args_is_help=True)
+
+history_app = typer.Typer(help="Follow a suite from commit to commit.", no_args_is_help=True)
 
 Side = Annotated[str, typer.Argument(help="A results folder, a baseline, git:REF, or a pytest-benchmark file.")]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
@@ -124,3 +127,51 @@ def _read(path: Path) -> list[Record]:
         return baseline.read(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError):
         raise UsageError(f"{path}: there is no such baseline; `bench baseline save {path.stem}` makes it") from None
+
+
+@history_app.command("add")
+def add(suite: Name, results: Results = Path("results")) -> None:
+    """Put the records of a suite into its history, under the commit that they were made with."""
+    from bench import sides
+    from bench.compare import history
+    from bench.store import write_text
+
+    path = sides.history_path(results, suite)
+    before = _history(path) if path.exists() else []
+    runs = history.added(before, history.run_of(sides.load(str(results / suite), results)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "".join(history.line(run) for run in runs))
+    print(f"{path}: {len(runs)} runs")
+
+
+@history_app.command("show")
+def show_history(
+    suite: Name,
+    measure: Annotated[str | None, typer.Option(help="One measure: accuracy, seconds_train, ...")] = None,
+    results: Results = Path("results"),
+    reports: Annotated[Path | None, typer.Option(help="Write a page with figures into SUITE-history there.")] = None,
+) -> None:
+    """Show the series that changed their level and the commit with which they did, or every one of a measure."""
+    from bench import sides
+    from bench.compare import history
+    from bench.report import timeline, write_history
+
+    found = history.series(_history(sides.history_path(results, suite)))
+    known = sorted({each.measure for each in found})
+    if measure is not None and measure not in known:
+        raise UsageError(f"--measure {measure}: the history has none{did_you_mean(nearest(measure, known))}")
+    print(timeline.as_text(found, measure))
+    if reports is not None:
+        try:
+            print(write_history(suite, found, reports / f"{suite}-history"))
+        except OSError as error:
+            raise UsageError(f"--reports {reports}: cannot be written: {error}") from None
+
+
+def _history(path: Path) -> list[Run]:
+    from bench.compare import history
+
+    try:
+        return history.read(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"{path}: there is no such history; `bench history add {path.stem}` begins it") from None

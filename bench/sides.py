@@ -17,13 +17,18 @@ from bench.errors import BenchError, UsageError
 from bench.record import Latency, Record
 from bench.store import Store
 
-BASELINES = "baselines"
+BASELINES, HISTORY = "baselines", "history"
 GIT = "git:"
 
 
 def baseline_path(results: Path, suite: str) -> Path:
     """Return where the baseline of a suite is kept."""
     return results / BASELINES / f"{suite}.jsonl"
+
+
+def history_path(results: Path, suite: str) -> Path:
+    """Return where the history of a suite is kept."""
+    return results / HISTORY / f"{suite}.jsonl"
 
 
 def load(given: str, results: Path, suite: str | None = None) -> list[Record]:

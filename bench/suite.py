@@ -19,7 +19,7 @@ from bench.errors import BenchError, SuiteError, UsageError, did_you_mean, neare
 from bench.registry import plain_message
 
 # Folders of a results folder that are no suite's.
-RESERVED = ("artifacts", "baselines")
+RESERVED = ("artifacts", "baselines", "history")
 
 
 def named(value: Any) -> Any:

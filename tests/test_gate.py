@@ -318,6 +318,30 @@ def test_junit_counts_what_it_holds_and_any_text_is_xml():
     assert all(case.get("name") and case.get("classname") for case in suite)
 
 
+# What Jenkins' schema of this format (junit-10.xsd of its xUnit plugin) lets each element have, and what it must have.
+JUNIT = {
+    "testsuites": ({"name", "time", "tests", "failures", "errors"}, set(), {"testsuite"}),
+    "testsuite": (
+        {"name", "tests", "failures", "errors", "skipped", "time"},
+        {"name", "tests", "failures", "errors"},
+        {"testcase"},
+    ),
+    "testcase": ({"name", "time", "classname"}, {"name"}, {"failure", "skipped"}),
+    "failure": ({"type", "message"}, set(), set()),
+    "skipped": ({"type", "message"}, set(), set()),
+}
+
+
+def test_junit_keeps_to_the_schema_of_its_readers():
+    for outcome in (hostile(), gate(runs(), runs()), Gate((), (), 0, 0, False)):
+        root = ElementTree.fromstring(junit(outcome))
+        assert root.tag == "testsuites"
+        for element in root.iter():
+            may, must, holds = JUNIT[element.tag]
+            assert must <= element.attrib.keys() <= may
+            assert {child.tag for child in element} <= holds
+
+
 def test_annotations_are_one_line_each_in_githubs_form():
     lines = github(hostile()).splitlines()
     assert all(re.fullmatch(r"::(error|warning|notice) title=[^:,]+::[^\r\n]+", line) for line in lines)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.compare.history import Series
 from bench.machine import many_objects
 from bench.report import (
     advice,
@@ -18,6 +19,7 @@ from bench.report import (
     markdown,
     recipes,
     tables,
+    timeline,
     trade,
     versus,
 )
@@ -27,7 +29,7 @@ from bench.report.study import Section, Study, sections
 from bench.report.units import listing
 from bench.report.versus import Side
 
-__all__ = ["Side", "Study", "page", "write", "write_versus"]
+__all__ = ["Side", "Study", "page", "write", "write_history", "write_versus"]
 
 # A report of more sections than this begins with a table of the winners, and each section has its one main figure:
 # nobody looks through hundreds, and matplotlib takes half a second for each.
@@ -56,6 +58,12 @@ def write(study: Study, folder: Path) -> Path:
 def write_versus(a: Side, b: Side, folder: Path) -> Path:
     """Write index.md, index.html, figures/ and tables.tex of two studies side by side; return index.html's path."""
     made = versus.page(a, b)
+    return _write(made, folder, html.render(made), {})
+
+
+def write_history(suite: str, found: Sequence[Series], folder: Path) -> Path:
+    """Write index.md, index.html, figures/ and tables.tex of a suite's history; return the path of index.html."""
+    made = timeline.page(suite, found)
     return _write(made, folder, html.render(made), {})
 
 

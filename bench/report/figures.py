@@ -103,6 +103,43 @@ def colour(line: Line) -> str:
     return PARENT_GREY if line.role else COLOURS[line.index % len(COLOURS)]
 
 
+@dataclass(frozen=True)
+class Course:
+    """One series of a history: a title, a label for each run, its value, the levels and where new ones begin."""
+
+    title: str
+    labels: Sequence[str]
+    values: Sequence[float]
+    levels: Sequence[float]
+    changes: Sequence[int]
+
+
+def courses(found: Sequence[Course], name: str) -> Figure | None:
+    """Return series one below the other, with their levels and a line at each change; None where there are none."""
+    from matplotlib import style
+
+    if not found:
+        return None
+    with style.context(["default", STYLE]), _any_letters():
+        canvas = _new_canvas(8.6, 1.9 * len(found))
+        grid = canvas.subplots(len(found), 1, squeeze=False)
+        for (axes,), course in zip(grid, found, strict=True):
+            ends = [0, *course.changes, len(course.values)]
+            axes.plot(range(len(course.values)), course.values, "o", color=COLOURS[0], markersize=4)
+            for level, begin, end in zip(course.levels, ends, ends[1:], strict=False):
+                axes.plot([begin, end - 1], [level, level], color=COLOURS[0], linewidth=2)
+            for change in course.changes:
+                axes.axvline(change - 0.5, color=COLOURS[1], linewidth=1.2, linestyle="--")
+                axes.annotate(course.labels[change], (change - 0.4, 1), xycoords=("data", "axes fraction"), va="top")
+            axes.set_title(course.title, fontsize=10, loc="left")
+            every = max(1, len(course.labels) // 8)
+            axes.set_xticks(range(0, len(course.labels), every), course.labels[::every], fontsize=8)
+            axes.margins(y=0.2)
+        told = [f"{c.title}, {len(c.changes)} changes" for c in found]
+        caption = "By commit, oldest first. Lines are levels; a dashed line is where a new one begins, with its commit."
+        return _figure(Drawing(canvas, name, f"Series by commit: {listing(told)}.", caption), "", png=True)
+
+
 def dash_of(line: Line) -> str:
     """Return a line's style: strategies that share a colour, of which there are seven, differ in it."""
     return ":" if line.role else ("-", "--", "-.")[line.index // len(COLOURS) % 3]

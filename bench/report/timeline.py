@@ -1,0 +1,88 @@
+"""A page of a suite's history: each series that changed, by commit, with its change points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.compare.history import Series
+from bench.report.figures import Course, courses
+from bench.report.page import Block, Bullets, Heading, Page, Paragraph, Span, Table, Words
+from bench.report.units import significant
+
+# Series of one page's figure; more are not looked through.
+MOST_DRAWN = 12
+
+
+def page(suite: str, found: Sequence[Series]) -> Page:
+    """Return the page of a history."""
+    changed = [each for each in found if each.changes]
+    runs = max((len(each.runs) for each in found), default=0)
+    told = f"{len(changed)} of {len(found)} series changed their level." if changed else "No series changed its level."
+    answer: list[Block] = [Paragraph((Span(told),), "lead")]
+    if changed:
+        answer.append(Bullets(tuple(_told(each) for each in changed[:MOST_DRAWN])))
+    note = (
+        "A level is a mean over at least three runs (PELT, Killick et al., 2012); a number without noise changes where "
+        "it changes. Times and memory are series of one machine each."
+    )
+    answer.append(Paragraph((Span(note),), "note"))
+    shown = (changed or [each for each in found if each.measure in ("accuracy", "seconds_train")])[:MOST_DRAWN]
+    drawn = courses([_course(each) for each in shown], "history")
+    rows = tuple(
+        (
+            Span(each.measure),
+            Span(each.point),
+            Span(str(len(each.values))),
+            Span(_number(each.values[0])),
+            Span(_number(each.values[-1]), "strong" if each.changes else ""),
+            Span(", ".join(_short(each.runs[i].commit) for i in each.changes) or "–"),
+        )
+        for each in found
+    )
+    table = Table("history", ("measure", "point", "runs", "first", "last", "changed with"), rows, 2)
+    blocks: list[Block] = [*([Heading("By commit"), drawn] if drawn else []), Heading("Every series"), table]
+    return Page(f"{suite}: history", (f"{runs} runs", f"{len(found)} series"), tuple(answer), tuple(blocks))
+
+
+def _told(each: Series) -> Words:
+    levels = [_number(level) for level in each.levels()]
+    steps = "; ".join(
+        f"{before} to {after} with {_short(each.runs[i].commit)} ({each.runs[i].when[:10]})"
+        for before, after, i in zip(levels, levels[1:], each.changes, strict=False)
+    )
+    return Span(each.measure, "strong"), Span(f" of {each.point}: {steps}")
+
+
+def _course(each: Series) -> Course:
+    labels = [_short(run.commit) for run in each.runs]
+    return Course(f"{each.measure}: {each.point}", labels, each.values, each.levels(), each.changes)
+
+
+def _short(commit: str) -> str:
+    return commit[:7]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e5 else significant(value, 4)
+
+
+def as_text(found: Sequence[Series], measure: str | None) -> str:
+    """Return a line for each series of a measure, or of those that changed: a sparkline, first and last, changes."""
+    known = sorted({each.measure for each in found})
+    asked = [each for each in found if (each.measure == measure if measure else each.changes)]
+    if not asked and measure is None:
+        return f"no series of {len(found)} changed its level; --measure NAME shows one of {', '.join(known)}"
+    lines = []
+    for each in asked:
+        changes = ", ".join(f"changed with {_short(each.runs[i].commit)}" for i in each.changes)
+        ends = f"{_number(each.values[0])} to {_number(each.values[-1])}"
+        lines.append("  ".join(part for part in (_spark(each.values), each.measure, each.point, ends, changes) if part))
+    return "\n".join(lines)
+
+
+def _spark(values: Sequence[float], width: int = 24) -> str:
+    """Return the last values as a line of blocks."""
+    shown = values[-width:]
+    low, high = min(shown), max(shown)
+    steps = "▁▂▃▄▅▆▇█"
+    return "".join(steps[round((v - low) / (high - low) * 7) if high > low else 3] for v in shown)
