@@ -89,6 +89,25 @@ def save(suite: Name, only: Only = None, results: Results = Path("results")) -> 
         print(f"{len(bad)} of them did not end ok: the gate will not miss them")
 
 
+@baseline_app.command("export")
+def export(
+    suite: Name,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("latencies.json"),
+    results: Results = Path("results"),
+) -> None:
+    """Write the latencies of a suite as a file of pytest-benchmark, for the tools that read it."""
+    from bench import sides
+    from bench.compare import pytest_benchmark
+    from bench.store import write_text
+
+    records = sides.load(str(results / suite), results)
+    try:
+        write_text(output, pytest_benchmark.text(records))
+    except OSError as error:
+        raise UsageError(f"--output {output}: cannot be written: {error.strerror}") from None
+    print(f"{output}: {sum(len(record.latency) for record in records)} latencies")
+
+
 @baseline_app.command("list")
 def list_baselines(results: Results = Path("results")) -> None:
     """Show the baselines that there are."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.cell import Cell
-from bench.compare import baseline
+from bench.compare import baseline, pytest_benchmark
 from bench.errors import BenchError, UsageError
-from bench.record import Latency, Record
+from bench.record import Record
 from bench.store import Store
 
 BASELINES, HISTORY = "baselines", "history"
@@ -47,7 +42,12 @@ def load(given: str, results: Path, suite: str | None = None) -> list[Record]:
         raise UsageError(
             f"{path}: is no results folder, baseline (.jsonl) or pytest-benchmark file (.json); a git ref is git:REF"
         ) from None
-    return baseline.read(text, given) if path.suffix == ".jsonl" else _of_benchmarks(text, path)
+    if path.suffix == ".jsonl":
+        return baseline.read(text, given)
+    try:
+        return pytest_benchmark.records(text)
+    except ValueError as error:
+        raise UsageError(f"{path}: is no file of pytest-benchmark: {error}") from None
 
 
 def _of_run(folder: Path) -> list[Record]:
@@ -103,47 +103,3 @@ def _of_git(given: str, results: Path, suite: str | None) -> list[Record]:
         why = (error.stderr.decode(errors="replace").strip().splitlines() or ["git failed"])[0].removeprefix("fatal: ")
         raise UsageError(f"{given}: {why}") from None
     return baseline.read(shown, f"{ref}:{path}")
-
-
-def _of_benchmarks(text: str, path: Path) -> list[Record]:
-    """Return the benchmarks of a file as records that have a latency and nothing else."""
-    try:
-        data = json.loads(text)
-        named = {str(b.get("fullname") or b["name"]): _samples(b) for b in data["benchmarks"]}
-        facts = dict(data.get("machine_info") or data.get("environment") or {})
-        commit = dict(data.get("commit_info") or {})
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(
-            f"{path}: is no file of pytest-benchmark: it has no list of benchmarks with their data"
-        ) from None
-    machine = facts.get("fingerprint") or _fingerprint(facts)
-    environment = {"fingerprint": machine, "git_commit": commit.get("id") or facts.get("git_commit")}
-    return [_timed(name, samples, environment) for name, samples in named.items() if samples]
-
-
-def _samples(benchmark: Mapping[str, Any]) -> tuple[float, ...]:
-    found = benchmark["seconds"] if "seconds" in benchmark else benchmark["stats"]["data"]
-    return tuple(1000.0 * float(x) for x in found if math.isfinite(x))
-
-
-def _timed(name: str, samples: tuple[float, ...], environment: Mapping[str, Any]) -> Record:
-    parts: dict[str, Any] = {
-        "task": {"name": "benchmark"},
-        "dataset": {"name": "none"},
-        "size": 0,
-        "recipe": {},
-        "seed": 0,
-    }
-    cell = Cell(**parts, backbone={"name": "none", "weights": None}, strategy={"name": name})
-    middle = statistics.median(samples)
-    ordered = sorted(samples)
-    p90, p99 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.9, 0.99))
-    latency = Latency("host", 0, 1, middle, p90, p99, samples, 1000.0 / middle if middle else 0.0)
-    return Record(cell.id, "benchmarks", cell, "ok", latency=(latency,), environment=environment)
-
-
-def _fingerprint(facts: Mapping[str, Any]) -> str:
-    cpu = facts.get("cpu")
-    brand = cpu.get("brand_raw") if isinstance(cpu, Mapping) else cpu
-    told = [facts.get(k) for k in ("machine", "system", "python_version")]
-    return hashlib.sha256(json.dumps([brand, *told], default=str).encode()).hexdigest()[:12]

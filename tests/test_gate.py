@@ -7,6 +7,7 @@ import json
 import random
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from records import ENVIRONMENT, cell, failed, homework, record
 from runs import bench
 
-from bench.compare import baseline
+from bench.compare import baseline, pytest_benchmark
 from bench.compare.gate import Gate, compare
 from bench.compare.measures import DEFAULTS, MEASURES, parse
 from bench.compare.outputs import FORMATS, github, junit, markdown, summary, text
@@ -398,6 +399,32 @@ def test_files_of_pytest_benchmark_are_read_as_latencies(tmp_path):
     outcome = gate(base, slower, "latency_p50:+10%")
     assert [c.verdict for c in outcome.changes] == ["regression"]
     assert gate(base, file("c.json", 1.0), "latency_p50:+10%").exit_code == 0
+
+
+def test_our_latencies_are_a_file_that_pytest_benchmark_compares(tmp_path):
+    of = runs(seeds=1)
+    luck = np.random.default_rng(0)
+    samples = tuple(map(float, 10 * np.exp(luck.normal(0, 0.05, 60))))
+    of = [replace(r, latency=(Latency("cpu", 2, 1, 10.0, 11.0, 12.0, samples, 100.0),)) for r in of]
+    text = pytest_benchmark.text(of)
+    (first, *_) = pytest_benchmark.records(text)
+    assert first.latency[0].samples_ms == pytest.approx(samples)
+    stats_of = json.loads(text)["benchmarks"][0]["stats"]
+    assert stats_of["median"] == pytest.approx(np.median(samples) / 1000)
+    assert (stats_of["q1"], stats_of["q3"]) == pytest.approx(tuple(np.quantile(samples, [0.25, 0.75]) / 1000))
+    assert stats_of["stddev"] == pytest.approx(np.std(samples, ddof=1) / 1000)
+    path = tmp_path / "latencies.json"
+    path.write_text(text, encoding="utf-8")
+    pytest.importorskip("pytest_benchmark")
+    shown = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(path), "--csv=" + str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "6 tests" in shown.stdout
 
 
 # by the command
