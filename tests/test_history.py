@@ -131,7 +131,7 @@ def test_history_is_kept_and_shown_by_the_command(tmp_path):
     all_of = bench(tmp_path, "history", "show", "shop", "--measure", "accuracy")
     assert len(all_of.stdout.splitlines()) == 2
     for words, said in (
-        (["show", "shop", "--measure", "acuracy"], "did you mean 'accuracy'?"),
+        (["show", "shop", "--measure", "acuracy"], "did you mean 'accuracy'"),
         (["show", "none"], "results/history/none.jsonl: there is no such history; `bench history add none` begins it"),
     ):
         wrong = bench(tmp_path, "history", *words)

@@ -40,7 +40,8 @@ def page(suite: str, found: Sequence[Series]) -> Page:
         for each in found
     )
     table = Table("history", ("measure", "point", "runs", "first", "last", "changed with"), rows, 2)
-    blocks: list[Block] = [*([Heading("By commit"), drawn] if drawn else []), Heading("Every series"), table]
+    blocks: list[Block] = [Heading("By commit"), drawn] if drawn else []
+    blocks += [Heading("Every series"), table]
     return Page(f"{suite}: history", (f"{runs} runs", f"{len(found)} series"), tuple(answer), tuple(blocks))
 
 
