@@ -299,7 +299,8 @@ def _stored(
     planned, store = _plan(suite, profile, only, settings, results)
     records = overview.records(planned, store)
     if all(r.status == "skipped" for r in records):
-        raise UsageError(f"{store.folder}: there are no records of this suite yet; `bench run {suite}` makes them")
+        command = _run_command(suite, profile, settings, results)
+        raise UsageError(f"{store.folder}: there are no records of this suite yet; `{command}` makes them")
     return planned, records
 
 
@@ -345,16 +346,16 @@ def _versus(
 ) -> Path:
     """Write two suites, or two runs of one, side by side."""
     from bench.report import Side, write_versus
+    from bench.suite import load
 
     studies = []
     for path in asked:
         run = path.is_dir()
         suite, root = (path / "suite.json", path.resolve().parent) if run else (path, results)
+        name = load(suite).suite if run else path.resolve().name
+        if run and name != path.resolve().name:
+            raise UsageError(f"{path}: holds the records of {name}, so the folder has to be called {name}")
         planned, records = _stored(suite, None if run else profile, only, settings, root)
-        if run and path.resolve().name != planned.suite.suite:
-            raise UsageError(
-                f"{path}: is a folder of {planned.suite.suite}, and has to have its name: put it under another"
-            )
         studies.append(_study(planned, records, suite, None if run else profile, settings, root))
     names = [str(study.suite["suite"]) for study in studies]
     if names[0] == names[1]:
@@ -372,11 +373,18 @@ def _study(
 ) -> Study:
     from bench.report import Study
 
+    there, command = {record.cell_id for record in records}, _run_command(suite, profile, settings, results)
+    missing = tuple(entry.cell for entry in plan.entries if entry.cell.id not in there)
+    return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, command, missing)
+
+
+def _run_command(suite: Path, profile: str | None, settings: list[str] | None, results: Path) -> str:
+    """Return the command that runs a suite as it was asked for."""
     words = ["bench", "run", str(suite)]
     words += ["--profile", profile] if profile else []
     words += [word for setting in settings or () for word in ("--set", setting)]
     words += ["--results", str(results)] if results != Path("results") else []
-    return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, shlex.join(words))
+    return shlex.join(words)
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ def save(suite: Name, only: Only = None, results: Results = Path("results")) -> 
     from bench.naming import titles
     from bench.store import write_text
 
-    records = sides.load(str(results / suite), results)
+    records = _run(suite, results)
     path = sides.baseline_path(results, suite)
     if only is not None:
         kept = {record.cell_id: record for record in (_read(path) if path.exists() else [])}
@@ -81,7 +81,6 @@ def save(suite: Name, only: Only = None, results: Results = Path("results")) -> 
         if not chosen:
             raise UsageError(f"--only {only}: no cell of {suite} has this in its title")
         records = [*(record for cell_id, record in kept.items() if only not in named[cell_id]), *chosen]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, baseline.text(records))
     print(f"{path}: {len(records)} cells, {path.stat().st_size / 1000:.0f} kB")
     bad = [record for record in records if record.status not in ("ok", "skipped")]
@@ -96,15 +95,11 @@ def export(
     results: Results = Path("results"),
 ) -> None:
     """Write the latencies of a suite as a file of pytest-benchmark, for the tools that read it."""
-    from bench import sides
     from bench.compare import pytest_benchmark
     from bench.store import write_text
 
-    records = sides.load(str(results / suite), results)
-    try:
-        write_text(output, pytest_benchmark.text(records))
-    except OSError as error:
-        raise UsageError(f"--output {output}: cannot be written: {error.strerror}") from None
+    records = _run(suite, results)
+    write_text(output, pytest_benchmark.text(records))
     print(f"{output}: {sum(len(record.latency) for record in records)} latencies")
 
 
@@ -139,13 +134,30 @@ def show(suite: Name, results: Results = Path("results")) -> None:
         print(f"{record.cell_id}  {record.status:<8} {told:<16} {named[record.cell_id]}")
 
 
+def _run(suite: str, results: Path) -> list[Record]:
+    """Return the records of a suite in a results folder, by its name."""
+    from bench import sides
+
+    if not (results / suite).is_dir():
+        known = sorted(path.parent.name for path in results.glob("*/suite.json"))
+        hint = did_you_mean(nearest(Path(suite).stem, known)) or f"; it has {', '.join(known) or 'none'}"
+        raise UsageError(f"{suite}: is the name of no suite in {results}{hint}")
+    return sides.load(str(results / suite), results)
+
+
 def _read(path: Path) -> list[Record]:
     from bench.compare import baseline
 
+    return baseline.read(_text(path, f"`bench baseline save {path.stem}` makes it"), str(path))
+
+
+def _text(path: Path, hint: str) -> str:
     try:
-        return baseline.read(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{path}: there is no such baseline; `bench baseline save {path.stem}` makes it") from None
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: is not there; {hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
 
 
 @history_app.command("add")
@@ -157,10 +169,9 @@ def add(suite: Name, results: Results = Path("results")) -> None:
 
     path = sides.history_path(results, suite)
     before = _history(path) if path.exists() else []
-    runs = history.added(before, history.run_of(sides.load(str(results / suite), results)))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    runs = history.added(before, history.run_of(_run(suite, results)))
     write_text(path, "".join(history.line(run) for run in runs))
-    print(f"{path}: {len(runs)} runs")
+    print(f"{path}: {len(runs)} run{'s' * (len(runs) != 1)}")
 
 
 @history_app.command("show")
@@ -190,7 +201,4 @@ def show_history(
 def _history(path: Path) -> list[Run]:
     from bench.compare import history
 
-    try:
-        return history.read(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{path}: there is no such history; `bench history add {path.stem}` begins it") from None
+    return history.read(_text(path, f"`bench history add {path.stem}` begins it"), str(path))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from bench.cell import Cell, canonical
@@ -80,6 +83,26 @@ def _apart(group: Sequence[Cell]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
+
+
+def natural(text: str) -> list[tuple[bool, int, str]]:
+    """Return a key by which numbers in text come in their order: n=500 before n=2000."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", text)]
+
+
+def points(cells: Sequence[Cell]) -> dict[str, str]:
+    """Name the point of each cell, by the cell's id: what its seeds share, and the parents that go with them do not.
+
+    Two points that would be called the same are told apart by the beginning of their hash.
+    """
+    named = titles(cells)
+    keys = {c.id: canonical({k: v for k, v in c.identity().items() if k not in ("seed", "parents")}) for c in cells}
+    called: dict[bytes, str] = {}
+    for cell in cells:
+        called.setdefault(keys[cell.id], named[cell.id].replace(f" · seed {cell.seed}", "", 1))
+    often = Counter(called.values())
+    unique = {k: f"{t} · {sha256(k).hexdigest()[:6]}" if often[t] > 1 else t for k, t in called.items()}
+    return {cell.id: unique[keys[cell.id]] for cell in cells}
 
 
 def _part(

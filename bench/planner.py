@@ -6,7 +6,7 @@ It imports no torch.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import getitem
@@ -73,9 +73,6 @@ def expand(suite: Suite, only: str | None = None) -> Plan:
         if wanted and not matches(wanted, specs(point)):
             continue
         entry, parents = resolver.entry(point)
-        if cells is not None and entry.cell.id not in cells:
-            entries |= _asked_for_themselves(parents, cells, entries)
-            continue
         known = entries.get(entry.cell.id)
         if known is not None and known.role is None:
             if entry.skip is None and known.skip is None:
@@ -86,19 +83,20 @@ def expand(suite: Suite, only: str | None = None) -> Plan:
         entries[entry.cell.id] = entry
     if not entries:
         raise UsageError(f"--only {only}: no cell of the suite matches")
-    return Plan(suite, resolver.task.primary, tuple(entries.values()))
+    kept = entries.values() if cells is None else _chosen(entries, cells)
+    return Plan(suite, resolver.task.primary, tuple(kept))
 
 
-def _asked_for_themselves(
-    parents: Sequence[Entry], cells: Collection[str], known: Mapping[str, Entry]
-) -> dict[str, Entry]:
-    """Return the parents of a cell that are asked for by their own ids, and what comes before them."""
-    found: dict[str, Entry] = {}
-    for place, parent in enumerate(parents):
-        if parent.cell.id in cells:
-            found |= {e.cell.id: e for e in parents[:place] if e.cell.id not in known and e.cell.id not in found}
-            found[parent.cell.id] = replace(parent, role=None)
-    return found
+def _chosen(entries: Mapping[str, Entry], cells: Collection[str]) -> list[Entry]:
+    """Return the cells of these ids, which stand for themselves now, and the parents that they need."""
+    unknown = [cell_id for cell_id in cells if cell_id not in entries]
+    if unknown:
+        raise UsageError(f"--only cell={unknown[0]}: no cell of the suite{did_you_mean(nearest(unknown[0], entries))}")
+    needed = set(cells)
+    for cell_id in reversed(list(entries)):  # parents come first
+        if cell_id in needed:
+            needed.update(entries[cell_id].cell.parents.values())
+    return [replace(e, role=None) if i in cells else e for i, e in entries.items() if i in needed]
 
 
 def _twice(suite: Suite, first: Entry, second: Entry) -> SuiteError:
@@ -118,7 +116,7 @@ def parse_only(text: str, suite: Suite) -> dict[str, list[Any]]:
         if not equals:
             raise UsageError(f"--only {text}: write it as AXIS=VALUE, for example strategy=scratch|distill,size=100")
         if axis == CELL:
-            wanted[axis] = values.split("|")
+            wanted[axis] = [word.strip() for word in values.split("|")]
             continue
         if axis not in axes:
             raise UsageError(f"--only {text}: unknown axis {axis!r}{did_you_mean(nearest(axis, [*axes, CELL]))}")

@@ -64,7 +64,12 @@ def _of_run(folder: Path) -> list[Record]:
         planned = {entry.cell.id for entry in expand(load_suite(folder / "suite.json")).entries}
     except BenchError:  # made by hand, or its data are not here: then every record counts
         return list(records.values())
-    return [record for cell_id, record in records.items() if cell_id in planned]
+    kept = [record for cell_id, record in records.items() if cell_id in planned]
+    if not kept:
+        raise UsageError(
+            f"{folder}: none of its {len(records)} records is of the suite as it is planned now; run it again"
+        )
+    return kept
 
 
 def gate_of(given: str) -> list[str]:

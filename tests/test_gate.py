@@ -81,12 +81,17 @@ def test_points_are_hundredths_and_a_metric_of_the_task_falls():
     ((limit,), _) = parse(["accuracy:-1pp"], ["accuracy"])
     assert limit.allows(0.9) == pytest.approx(0.01)
     assert parse(["status"], ()) == ((), True)
+    with pytest.raises(OptionError, match="accuracy has two limits: accuracy:-1pp and accuracy:-2pp"):
+        parse(["accuracy:-1pp", "accuracy:-2pp"], ["accuracy"])
 
 
 @pytest.mark.parametrize(
     ("written", "said"),
     [
         ("accuracy", "is no limit: write accuracy:-1pp"),
+        ("statsu", "or status; did you mean 'status'?"),
+        ("accuracy:-1", "write points, accuracy:-1pp, or a share of its value, accuracy:-1%"),
+        ("accuracy:-200pp", "write points"),
         ("accuracy:1pp", "is no limit"),
         ("acuracy:-1pp", "unknown measure 'acuracy'; did you mean 'accuracy'?"),
         ("latency_p5:+1%", "did you mean 'latency_p50'"),
@@ -119,6 +124,9 @@ def test_status_alone_is_a_comparison():
     assert gate(runs(), runs(), "status").exit_code == 0
     assert gate(runs(), [failed(r.cell, "oom", "no") for r in runs()], "status").exit_code == 1
     assert gate(runs(), [record(cell("protonet"), 0.5)], "accuracy:-1pp").exit_code == 4
+    # Asked for measures that neither has: that their cells ended well is no answer.
+    bare = [replace(r, metrics={}) for r in runs()]
+    assert gate(bare, bare, "accuracy:-1pp", "status").exit_code == 4
 
 
 def test_one_more_parameter_is_a_regression_and_one_less_an_improvement():
@@ -223,6 +231,39 @@ def test_times_of_another_machine_are_ratios_to_the_kernels_or_not_compared():
     verdicts = {c.measure: c.verdict for c in gate(base, elsewhere(new, None), *limits).changes}
     assert verdicts["seconds_train"] == verdicts["peak_memory_bytes"] == "not comparable"
     assert verdicts["accuracy"] != "not comparable"
+
+
+def kernels(records, ms: float):
+    return [replace(r, details={"calibration": {"matmul_ms": [ms, ms]}}) for r in records]
+
+
+def test_kernels_that_differ_alone_raise_no_alarm():
+    alarms = [gate(kernels(runs(draw=i), 1.5), kernels(runs(draw=90 + i), 1.4), "seconds_train:+1%") for i in range(40)]
+    assert sum(len(outcome.regressions) for outcome in alarms) <= 4
+
+
+def test_each_seed_is_compared_with_the_kernels_of_its_own_machines():
+    def moved(records):
+        """Return seeds from the first on as another machine of half the speed runs them, whose kernels say so."""
+        environment = {**ENVIRONMENT, "fingerprint": "slow"}
+        return [
+            r if r.cell.seed == 0 else replace(kernels([r], 3.0)[0], environment=environment,
+            seconds=replace(r.seconds, train=2 * r.seconds.train)) for r in records
+        ]  # fmt: skip
+
+    outcome = gate(kernels(runs(), 1.5), moved(kernels(runs(draw=1), 1.5)), "seconds_train:+8%")
+    assert {c.verdict for c in outcome.changes} == {"no change shown"}
+    assert all("other machines" in c.note for c in outcome.changes)
+
+
+def test_points_that_would_be_called_the_same_are_all_compared():
+    def versions(second: float):
+        return [record(cell({"name": "scratch", "version": v}, 100, seed + 3 * v), a + 0.001 * seed)
+                for v, a in ((1, 0.8), (2, second)) for seed in range(3)]  # fmt: skip
+
+    outcome = gate(versions(0.5), versions(0.3), "accuracy:-1pp")
+    assert len({c.point for c in outcome.changes}) == 2
+    assert len(outcome.regressions) == 1
 
 
 def test_nothing_that_can_be_compared_is_exit_4():

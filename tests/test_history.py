@@ -95,19 +95,42 @@ def test_a_run_is_a_line_that_comes_back_and_is_there_once():
         read(line(one) + '{"commit": 1}\n', "history.jsonl")
 
 
+def test_records_that_an_earlier_commit_left_are_not_of_the_run():
+    mixed = [*records(1)[:3], *records(2)[3:]]
+    run = run_of(mixed)
+    assert run.commit.startswith("0000002")
+    assert {point.split(" · ")[0] for point in run.values["accuracy"]} == {"full_finetune"}
+
+
+def test_a_series_goes_on_when_the_suite_gets_other_cells():
+    more = [
+        *records(2),
+        *(replace(r, cell=replace(r.cell, backbone={**r.cell.backbone, "name": "resnet18"})) for r in records(2)),
+    ]
+    more = [replace(r, cell_id=r.cell.id) for r in more]
+    lengths = {each.point: len(each.values) for each in series(runs_of(records(1), more)) if each.measure == "accuracy"}
+    assert lengths["scratch · tf_efficientnet_lite0 · fashion_mnist · n=100"] == 2
+    assert lengths["scratch · resnet18 · fashion_mnist · n=100"] == 1
+
+
 def test_failed_cells_and_seeds_that_are_not_timed_leave_their_number_out():
     made = records(1)
     made[0] = replace(made[0], timing_valid=False)
     made[1] = replace(made[1], status="failed")
     run = run_of(made)
-    assert run.values["seconds_train"]["scratch · n=100"] == made[2].seconds.train
+    assert (
+        run.values["seconds_train"]["scratch · tf_efficientnet_lite0 · fashion_mnist · n=100"] == made[2].seconds.train
+    )
 
 
 def test_the_page_names_what_changed_with_its_commit(tmp_path):
     found = series(runs_of(*(records(i, params=0 if i < 8 else 7) for i in range(1, 15))))
     page = timeline.page("shop", found)
     said = "".join(span.text for words in page.answer[1].items for span in words)
-    assert "params_total of full_finetune · n=100: 3,383,818 to 3,383,825 with 0000008 (2026-01-08)" in said
+    assert (
+        "params_total of full_finetune · tf_efficientnet_lite0 · fashion_mnist · n=100: 3,383,818 to 3,383,825 with 0000008 (2026-01-08)"
+        in said
+    )
     assert len(page.figures()) == 1
     one, two = (write_history("shop", found, tmp_path / name) for name in ("a", "b"))
     assert one.read_bytes() == two.read_bytes()
@@ -123,7 +146,7 @@ def test_history_is_kept_and_shown_by_the_command(tmp_path):
         for r in records(i, params=0 if i < 5 else 1):
             (folder / f"{r.cell_id}.json").write_text(json.dumps(r.to_json()), encoding="utf-8")
         done = bench(tmp_path, "history", "add", "shop")
-        assert done.stdout == f"results/history/shop.jsonl: {i} runs\n"
+        assert done.stdout == f"results/history/shop.jsonl: {i} run{'s' * (i > 1)}\n"
     shown = bench(tmp_path, "history", "show", "shop", "--reports", "reports")
     assert "params_total" in shown.stdout
     assert "changed with 0000005" in shown.stdout
@@ -132,7 +155,7 @@ def test_history_is_kept_and_shown_by_the_command(tmp_path):
     assert len(all_of.stdout.splitlines()) == 2
     for words, said in (
         (["show", "shop", "--measure", "acuracy"], "did you mean 'accuracy'"),
-        (["show", "none"], "results/history/none.jsonl: there is no such history; `bench history add none` begins it"),
+        (["show", "none"], "results/history/none.jsonl: is not there; `bench history add none` begins it"),
     ):
         wrong = bench(tmp_path, "history", *words)
         assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)

@@ -51,6 +51,14 @@ def test_it_is_wrong_in_5_of_100_whether_points_spread_alike_or_not(unlike):
     assert 0.03 <= wrong / total <= 0.06
 
 
+def test_a_point_that_spreads_by_rounding_alone_says_nothing_of_noise():
+    draw = np.random.default_rng(2)
+    points = draw.normal(0, 0.01, (8, 3)).tolist()
+    rounded = [0.78 - 0.80, 0.68 - 0.70, 0.58 - 0.60]
+    assert len(set(rounded)) > 1
+    assert Prior.of([*points, rounded]) == Prior.of(points)
+
+
 def test_no_change_at_all_is_none_and_a_point_is_never_surer_than_its_own_spread():
     assert difference([0.0, 0.0, 0.0], Prior(1.0, 5.0)).p == 1.0
     variance, freedom = Prior(0.01, 8.0, 10.0).leant(4.0, 2)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench import overview
 from bench.cell import Cell
-from bench.errors import SuiteError
+from bench.errors import SuiteError, UsageError
 from bench.naming import labels
 from bench.planner import Plan, expand
 from bench.suite import load
@@ -190,6 +190,22 @@ def test_of_two_equal_cells_one_may_be_excluded(tmp_path: Path) -> None:
     assert points(planned, "strategy") == [("scratch",), ("feature_extract",), ("feature_extract",)]
     assert len(planned.runnable) == 3
     assert len(set(planned.titles.values())) == 3
+
+
+def test_only_takes_cells_by_their_ids_and_the_parents_that_they_need(tmp_path: Path) -> None:
+    axes = {"matrix": {"strategy": [TEACHER, "full_finetune"], "seed": [0, 1]}}
+    whole = plan(tmp_path, axes)
+    by_name = {(e.cell.strategy["name"], e.cell.seed): e for e in whole.entries}
+    student, teacher = by_name["distill", 0].cell, by_name["full_finetune", 0].cell
+    chosen = plan(tmp_path, axes, f"cell={student.id}")
+    assert [(e.cell.id, e.role) for e in chosen.entries][-1] == (student.id, None)
+    assert {e.cell.id for e in chosen.entries} == {student.id, teacher.id}
+    alone = plan(tmp_path, axes, f"cell={teacher.id}")
+    assert [(e.cell.id, e.role) for e in alone.entries] == [(teacher.id, None)]
+    with pytest.raises(
+        UsageError, match=f"--only cell={teacher.id[:-1]}x: no cell of the suite; did you mean '{teacher.id}'"
+    ):
+        plan(tmp_path, axes, f"cell={student.id}|{teacher.id[:-1]}x")
 
 
 def test_weights_are_looked_for_only_when_a_strategy_starts_from_them(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from bench.record import Seconds
 from bench.report import page, write
 from bench.report.advice import answer
 from bench.report.board import boards, crossings
+from bench.report.choice import Limits
+from bench.report.counsel import advised
 from bench.report.page import Page
 from bench.report.study import labels, sections
 
@@ -205,6 +207,17 @@ def test_a_failed_cell_is_shown_counted_and_explained():
     assert "out of memory: 2 GiB" in row
     assert row[-1].startswith("bench show ")
     assert "53 of 54 cells ended ok" in page(made).facts
+
+
+def test_cells_that_have_not_run_are_told_before_the_answer():
+    whole = homework()
+    ran = tuple(r for r in whole.records if not (r.cell.strategy["name"] == "distill" and r.cell.size == 2000))
+    made = replace(whole, records=ran, missing=tuple(r.cell for r in whole.records if r not in ran))
+    first = text_of(page(made).answer[0].words)
+    assert first.startswith("3 of 54 planned cells have not run yet (distill at n = 2000)")
+    assert "51 of 54 cells have run, 51 ended ok" in page(made).facts
+    (counsel,) = advised(made, Limits(), None)
+    assert "3 of 54 planned cells have not run yet" in " ".join(counsel.text(80).split())
 
 
 def test_skipped_cells_say_so_where_their_number_would_be():

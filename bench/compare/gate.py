@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.cell import canonical
 from bench.compare.answers import mcnemar, right_of
 from bench.compare.measures import Limit
 from bench.compare.moderated import Prior
 from bench.compare.statistics import ALPHA, MIN_SEEDS, difference, holm
-from bench.naming import flat, titles
+from bench.naming import flat, natural, titles
+from bench.naming import points as points_of
 from bench.record import Record
 
 Verdict = Literal["regression", "improvement", "no change shown", "within the limit", "not comparable"]
@@ -94,7 +94,8 @@ class Gate:
         """0 all good, 1 a regression, 4 when nothing could be compared."""
         if self.failures:
             return 1
-        return 0 if self.compared or (self.status and self.cells) else NOTHING
+        alone = self.status and not self.changes  # asked for how cells end, and nothing else
+        return 0 if self.compared or (alone and self.cells) else NOTHING
 
 
 Scales = Mapping[tuple[object, object], float]
@@ -112,12 +113,16 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Found:
-    """A change before its family is known: `worse` is how far it got worse, in the limit's unit."""
+    """A change before its family is known: `worse` is how far it got worse, in the limit's unit.
+
+    One that is not `sure`, of times on different machines, is no improvement, however fast.
+    """
 
     change: Change
     worse: float
     allowed: float
     p: float | None
+    sure: bool = True
 
 
 def compare(base: Sequence[Record], new: Sequence[Record], limits: Sequence[Limit], status: bool) -> Gate:
@@ -125,26 +130,17 @@ def compare(base: Sequence[Record], new: Sequence[Record], limits: Sequence[Limi
     old, now = {r.cell_id: r for r in base}, {r.cell_id: r for r in new}
     named = titles([r.cell for r in {**old, **now}.values()])
     both = [(old[cell_id], record) for cell_id, record in now.items() if cell_id in old]
-    points: dict[bytes, list[tuple[Record, Record]]] = {}
+    called = points_of([record.cell for _, record in both])
+    points: dict[str, list[tuple[Record, Record]]] = {}
     for before, record in both:
         if before.status == record.status == "ok":
-            points.setdefault(_point(record), []).append((before, record))
-    called = {key: _title(named, pairs[0][1]) for key, pairs in points.items()}
+            points.setdefault(called[record.cell_id], []).append((before, record))
     scales = _scales([pair for pairs in points.values() for pair in pairs])
     changes: list[Change] = []
     for limit in limits:
-        changes += _family(limit, {called[key]: pairs for key, pairs in points.items()}, scales)
+        changes += _family(limit, points, scales)
     again = sum(b.started_at is not None and (b.started_at, b.seconds) == (n.started_at, n.seconds) for b, n in both)
     return Gate(tuple(changes), tuple(_moved(old, now, named, status)), len(both), again, status)
-
-
-def _point(record: Record) -> bytes:
-    """Return what the seeds of a point share: the identity, seeds and the parents that go with them aside."""
-    return canonical({k: v for k, v in record.cell.identity().items() if k not in ("seed", "parents")})
-
-
-def _title(named: Mapping[str, str], record: Record) -> str:
-    return named[record.cell_id].replace(f" · seed {record.cell.seed}", "", 1)
 
 
 def _family(limit: Limit, points: Mapping[str, Sequence[tuple[Record, Record]]], scales: Scales) -> list[Change]:
@@ -180,7 +176,7 @@ def _judged(found: Sequence[_Found]) -> list[Change]:
             continue
         verdict: Verdict = "no change shown" if p >= ALPHA else "within the limit"
         if p < ALPHA and abs(each.worse) > each.allowed:
-            verdict = "regression" if each.worse > 0 else "improvement"
+            verdict = "regression" if each.worse > 0 else "improvement" if each.sure else "within the limit"
         changes.append(replace(each.change, p=p, verdict=verdict))
     return changes
 
@@ -235,52 +231,72 @@ def _by_examples(pair: _Pair) -> float | None:
 
 
 def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) -> list[_Found]:
-    """Judge ratios. Latencies have raw samples; other times one number a cell."""
-    ratios = {point: [math.log(h.y / h.x) for h in held if h.x > 0 and h.y > 0] for point, held in points.items()}
-    prior = Prior.of(ratios.values())
+    """Judge ratios, as they are and less what the calibration kernels tell of the machine."""
+    timed = {point: [_Timed.of(h, limit, scales) for h in held] for point, held in points.items()}
+    priors = [Prior.of([t.ratio - by * t.shift for t in held] for held in timed.values()) for by in (0, 1)]
     found = []
-    for point, held in points.items():
-        base, new = _means(held)
-        same = all(_machine(h.base) == _machine(h.new) is not None for h in held)
-        scale = scales.get((_machine(held[0].base), _machine(held[0].new)))
-        kernels = limit.measure.family == "time"
-        if not ratios[point] or (not same and (scale is None or not kernels)):
-            why = "it is zero" if not ratios[point] else "the machines differ, and no calibration kernels tell how"
+    for point, held in timed.items():
+        base, new = _means([t.pair for t in held])
+        why = next((t.why for t in held if t.why), None)
+        same = all(t.same for t in held)
+        ways = [(by, _timed_p(limit, held, by, priors[by], len(points))) for by in ((0, 1) if same else (1,))]
+        if why is None and any(p is None for _, p in ways):
+            raw = limit.measure.raw is not None
+            why = "too few raw samples for a verdict" if raw else f"{len(held)} of the {MIN_SEEDS} seeds that it needs"
+        if why is not None:
             found.append(_none(limit, point, why, base, new))
             continue
-        shift = math.log(scale) if scale and kernels else 0.0
-        logs = [value - shift for value in ratios[point]]
-        raw_of = limit.measure.raw
-        p = _p(logs, prior) if raw_of is None else _raw_p(held, raw_of, shift, len(points))
-        if p is None:
-            needed = f"{len(held)} of the {MIN_SEEDS} seeds" if raw_of is None else "fewer raw samples than"
-            found.append(_none(limit, point, f"{needed} that a verdict needs", base, new))
-            continue
-        plain, told = math.exp(statistics.fmean(ratios[point])) - 1, math.exp(statistics.fmean(logs)) - 1
-        ratio = told if not same else min(plain, told, key=abs) if plain * told > 0 else 0.0
-        note = (
-            "" if abs(shift) < 0.005 else f"{told:+.1%} when the calibration kernels, {scale:.2f} times, are taken off"
-        )
+        changes = [math.exp(statistics.fmean(t.ratio - by * t.shift for t in held)) - 1 for by, _ in ways]
+        change = min(changes, key=abs) if len({c > 0 for c in changes}) == 1 else 0.0
+        told, shift = changes[-1], statistics.fmean(t.shift for t in held)
+        note = f"{told:+.1%} when the calibration kernels ({math.exp(shift):.2f} times) are taken off"
+        note = note if abs(shift) >= 0.005 else ""
+        note = note if same else f"other machines, so twice the limit: {note or 'equally fast'}"
         allowed = (limit.amount if limit.relative else limit.amount / base) * (1.0 if same else ACROSS_MACHINES)
-        change = _change(limit, point, base, new, ratio, note if same else f"other machines: {note or 'equally fast'}")
-        found.append(_Found(change, _sign(limit) * ratio, allowed + ROUNDING, p))
+        p = max(p for _, p in ways if p is not None)
+        told_of = _change(limit, point, base, new, change, note)
+        found.append(_Found(told_of, _sign(limit) * change, allowed + ROUNDING, p, same))
     return found
 
 
-def _raw_p(
-    held: Sequence[_Pair], raw: Callable[[Record], tuple[float, ...]], shift: float, family: int
-) -> float | None:
-    """Return p of Mann and Whitney's test (1947) between the raw samples, the new ones with the shift taken off.
+@dataclass(frozen=True)
+class _Timed:
+    """A pair's ratio new to base and the kernels', as logarithms; `why` it can't be told."""
 
-    A model is timed once for all cells that have it: samples that came before are not counted again. None where there
-    are so few samples that no difference could be shown in a family of this size.
+    pair: _Pair
+    ratio: float
+    shift: float
+    same: bool
+    why: str | None
+
+    @classmethod
+    def of(cls, pair: _Pair, limit: Limit, scales: Scales) -> _Timed:
+        """Return what a pair says."""
+        machines = _machine(pair.base), _machine(pair.new)
+        same, kernels = machines[0] == machines[1] is not None, limit.measure.family == "time"
+        scale = scales.get(machines) if kernels else None
+        if pair.x <= 0 or pair.y <= 0:
+            return cls(pair, 0.0, 0.0, same, "it is zero")
+        why = None if same or scale else "the machines differ, and no calibration kernels tell how"
+        return cls(pair, math.log(pair.y / pair.x), math.log(scale) if scale else 0.0, same, why)
+
+
+def _timed_p(limit: Limit, held: Sequence[_Timed], by: int, prior: Prior, family: int) -> float | None:
+    """Return p of a point's ratios, with the kernels taken off where `by` is 1.
+
+    Of raw samples it is that of Mann and Whitney's test (1947). A model is timed once for all cells that have it:
+    samples that came before are not counted again. None where there is too little to show any difference.
     """
     from scipy.stats import mannwhitneyu
 
-    both = {raw(h.base): raw(h.new) for h in held}
+    raw = limit.measure.raw
+    if raw is None:
+        return _p([t.ratio - by * t.shift for t in held], prior)
+    both = {raw(t.pair.base): (raw(t.pair.new), math.exp(by * t.shift)) for t in held}
     x = [s for samples in both for s in samples]
-    y = [s / math.exp(shift) for samples in both.values() for s in samples]
-    if not x or not y or 2 / math.comb(len(x) + len(y), len(x)) * family >= ALPHA:
+    y = [s / scale for samples, scale in both.values() for s in samples]
+    fewest = min(len(x), len(y))
+    if not fewest or (fewest < 20 and 2 / math.comb(len(x) + len(y), len(x)) * family >= ALPHA):
         return None
     return 1.0 if x == y else float(mannwhitneyu(x, y).pvalue)
 
@@ -335,7 +351,7 @@ def _moved(old: Mapping[str, Record], now: Mapping[str, Record], named: Mapping[
         bad = record.status not in ("ok", "skipped")
         note = "it is in the new only" + (f"; {_ended(record)}" if bad else "")
         found.append(Moved(named[record.cell_id], "new", note, status and bad))
-    return sorted(found, key=lambda moved: not moved.fails)
+    return sorted(found, key=lambda moved: (not moved.fails, moved.what, natural(moved.title)))
 
 
 def _ended(record: Record) -> str:

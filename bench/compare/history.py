@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bench.cell import canonical
 from bench.compare.measures import MEASURES, measure_of
 from bench.errors import StoreError
-from bench.naming import titles
+from bench.naming import flat, natural
 from bench.record import Record
 
 # A level is told from another by so many runs at least on each side, or nothing could tell it from a bad day.
@@ -24,11 +23,11 @@ PENALTY = 4.0
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a suite: the commit of the code, when it began, the machine, and values[measure][point]."""
+    """One run of a suite: the commit of the code, the machine, when its last cell began, values[measure][point]."""
 
     commit: str
-    when: str
     machine: str
+    when: str
     values: Mapping[str, Mapping[str, float]]
 
 
@@ -53,23 +52,35 @@ class Series:
 
 
 def run_of(records: Sequence[Record]) -> Run:
-    """Return what history keeps of the records of one run: means over the seeds that ended ok."""
-    ok = [record for record in records if record.status == "ok"]
-    named = titles([record.cell for record in records])
-    points: dict[bytes, list[Record]] = {}
-    for record in ok:
-        shared = {k: v for k, v in record.cell.identity().items() if k not in ("seed", "parents")}
-        points.setdefault(canonical(shared), []).append(record)
+    """Return what history keeps of the latest run among records: means over the seeds that ended ok.
+
+    Records of another commit or machine, which a resumed run leaves as they are, are not of it.
+    """
+    last = max(records, key=lambda record: record.started_at or "")
+    mine = [record for record in records if record.status == "ok" and _made_by(record) == _made_by(last)]
+    points: dict[str, list[Record]] = {}
+    for record in mine:
+        points.setdefault(_name(record), []).append(record)
     values: dict[str, dict[str, float]] = {}
-    for held in points.values():
-        point = named[held[0].cell_id].replace(f" · seed {held[0].cell.seed}", "", 1)
+    for point, held in points.items():
         for name in (*MEASURES, *sorted({name for record in held for name in record.metrics})):
             found = [v for record in held if (v := measure_of(name).read(record)) is not None]
             if found:
                 values.setdefault(name, {})[point] = statistics.fmean(found)
-    last = max(ok or records, key=lambda record: record.started_at or "")
-    where = last.environment
-    return Run(str(where.get("git_commit")), last.started_at or "", str(where.get("fingerprint")), values)
+    return Run(*_made_by(last), last.started_at or "", values)
+
+
+def _made_by(record: Record) -> tuple[str, str]:
+    return str(record.environment.get("git_commit")), str(record.environment.get("fingerprint"))
+
+
+def _name(record: Record) -> str:
+    """Name a record's point by all that it is, so that its series goes on when the suite gets other cells."""
+    c = record.cell
+    options = {k: v for k, v in flat(c.strategy) if k != "name" and not k.endswith(("version", "digest"))}
+    told = ", ".join(f"{k}={v}" for k, v in options.items())
+    strategy = f"{c.strategy['name']}({told})" if told else str(c.strategy["name"])
+    return " · ".join([strategy, str(c.backbone["name"]), str(c.dataset["name"]), f"n={c.size}"])
 
 
 def line(run: Run) -> str:
@@ -86,7 +97,7 @@ def read(text: str, where: str) -> list[Run]:
             try:
                 body = json.loads(each)
                 values = {m: {p: float(v) for p, v in points.items()} for m, points in body["values"].items()}
-                found.append(Run(str(body["commit"]), str(body["when"]), str(body["machine"]), values))
+                found.append(Run(str(body["commit"]), str(body["machine"]), str(body["when"]), values))
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise StoreError(f"{where}:{number}: is no line of a history") from None
     return sorted(found, key=lambda run: run.when)
@@ -111,7 +122,7 @@ def series(runs: Sequence[Run]) -> list[Series]:
         values = tuple(value for _, value in held)
         changes = tuple(change_points(values))
         made.append(Series(name, point, machine, tuple(run for run, _ in held), values, changes))
-    return sorted(made, key=lambda each: (not each.changes, each.measure, each.point))
+    return sorted(made, key=lambda each: (not each.changes, each.measure, natural(each.point)))
 
 
 def change_points(values: Sequence[float]) -> list[int]:

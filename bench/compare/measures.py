@@ -97,13 +97,19 @@ def parse(texts: Iterable[str], metrics: Sequence[str]) -> tuple[tuple[Limit, ..
 
     `metrics` are the names of the task's metrics that the records have.
     """
-    limits, status = [], False
+    limits: dict[str, Limit] = {}
+    status = False
     for number, text in enumerate(texts):
         if text.strip() == STATUS:
             status = True
             continue
-        limits.append(_limit(text.strip(), metrics, number))
-    return tuple(limits), status
+        limit = _limit(text.strip(), metrics, number)
+        if limit.measure.name in limits:
+            raise OptionError(
+                f"{limit.measure.name} has two limits: {limits[limit.measure.name].text} and {text}", (number,)
+            )
+        limits[limit.measure.name] = limit
+    return tuple(limits.values()), status
 
 
 _GRAMMAR = re.compile(r"(?P<name>[A-Za-z]\w*):(?P<sign>[+-])(?P<amount>\d+(?:\.\d+)?)(?P<unit>%|pp)?")
@@ -112,9 +118,9 @@ _GRAMMAR = re.compile(r"(?P<name>[A-Za-z]\w*):(?P<sign>[+-])(?P<amount>\d+(?:\.\
 def _limit(text: str, metrics: Sequence[str], number: int) -> Limit:
     found = _GRAMMAR.fullmatch(text)
     if found is None:
-        raise OptionError(
-            f"{text!r} is no limit: write accuracy:-1pp, latency_p50:+10%, params_total:+0 or status", (number,)
-        )
+        hint = did_you_mean(nearest(text, [*MEASURES, *metrics, STATUS], 1))
+        example = "write accuracy:-1pp, latency_p50:+10%, params_total:+0 or status"
+        raise OptionError(f"{text!r} is no limit: {example}{hint}", (number,))
     name, unit, amount = found["name"], found["unit"], float(found["amount"])
     known = [*MEASURES, *metrics]
     if name not in known:
@@ -126,6 +132,10 @@ def _limit(text: str, metrics: Sequence[str], number: int) -> Limit:
         raise OptionError(f"{text!r}: {name} is worse when it is {way}; write {right}", (number,))
     if unit == "pp" and measure.family != "score":
         raise OptionError(f"{text!r}: points are for metrics of the task; write a number or a percentage", (number,))
+    if measure.family == "score" and ((unit is None and amount) or (unit == "pp" and amount > 100)):
+        raise OptionError(
+            f"{text!r}: write points, {name}:{worse}1pp, or a share of its value, {name}:{worse}1%", (number,)
+        )
     if unit == "pp":
         amount /= 100
     return Limit(measure, amount / 100 if unit == "%" else amount, unit == "%", text)

@@ -38,7 +38,7 @@ class Prior:
         """
         from scipy.special import digamma, zeta  # zeta(2, x) is the trigamma function
 
-        spread = [(statistics.variance(p), len(p) - 1) for p in points if len(p) > 1 and max(p) > min(p)]
+        spread = [(statistics.variance(p), len(p) - 1) for p in points if _spreads(p)]
         if len(spread) < MIN_POINTS:
             return cls(most=most)
         logs = [math.log(v) - float(digamma(d / 2)) + math.log(d / 2) for v, d in spread]
@@ -54,6 +54,11 @@ class Prior:
         """Return a point's variance leaning on this prior, and its degrees of freedom."""
         whole = self.freedom + freedom
         return max((self.freedom * self.variance + freedom * own) / whole, own), min(whole, max(self.most, freedom))
+
+
+def _spreads(changes: Sequence[float]) -> bool:
+    """Say whether changes differ by more than rounding."""
+    return len(changes) > 1 and max(changes) - min(changes) > 1e-9 * max(map(abs, changes))
 
 
 def _trigamma_is(value: float) -> float:

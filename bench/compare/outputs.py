@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 from bench.compare.gate import NOTHING, Change, Gate
 from bench.compare.measures import MEASURES
-from bench.report.units import MISSING, p_value, significant
+from bench.report.units import MISSING, p_value
+from bench.report.units import number_or_dash as number
 
 # Rows of a pull request's comment; more are not read.
 MOST_ROWS = 40
@@ -66,8 +67,8 @@ def markdown(gate: Gate) -> str:
                 c.verdict,
                 c.measure,
                 c.point,
-                _number(c.base),
-                _number(c.new),
+                number(c.base),
+                number(c.new),
                 _delta(c),
                 c.limit.partition(":")[2],
             )
@@ -152,7 +153,7 @@ FORMATS: dict[str, Callable[[Gate], str]] = {
 def _line(c: Change) -> str:
     p = f", {p_value(c.p)}" if c.p else ""
     note = f" ({c.note})" if c.note else ""
-    return f"{c.measure} of {c.point}: {_number(c.base)} to {_number(c.new)}, {_delta(c)}, limit {c.limit}{p}{note}"
+    return f"{c.measure} of {c.point}: {number(c.base)} to {number(c.new)}, {_delta(c)}, limit {c.limit}{p}{note}"
 
 
 def _delta(c: Change) -> str:
@@ -163,12 +164,6 @@ def _delta(c: Change) -> str:
     if c.limit.endswith("%") and c.base:
         return f"{c.change / abs(c.base):+.1%}"
     return f"{100 * c.change:+.2f} pp" if c.limit.endswith("pp") else f"{c.change:+,.6g}"
-
-
-def _number(x: float | None) -> str:
-    if x is None:
-        return MISSING
-    return f"{x:,.0f}" if float(x).is_integer() and abs(x) >= 1000 else significant(x, 4)
 
 
 def _escaped(words: str) -> str:

@@ -95,7 +95,7 @@ def page(study: Study) -> Page:
 def _page(study: Study, found: Sequence[Section]) -> Page:
     standings = [boards(section, study.primary) for section in found]
     several, many = len(found) > 1, len(found) > MOST_IN_FULL
-    answer: list[Block] = []
+    answer: list[Block] = [*evidence.not_run(study)]
     blocks: list[Block] = []
     ranked = trade.ranking(found, standings, study.primary) if several else None
     if ranked is not None:
@@ -174,5 +174,5 @@ def _facts(study: Study, found: Sequence[Section]) -> tuple[str, ...]:
     task = study.suite.get("task")
     name = task.get("name") if isinstance(task, dict) else task
     where = found[0].title if len(found) == 1 else f"{len(found)} pairs of data set and backbone"
-    facts = (study.suite.get("suite"), name, where, evidence.outcome(study.records))
+    facts = (study.suite.get("suite"), name, where, evidence.outcome(study))
     return tuple(str(f) for f in (*facts, evidence.device(study.records)) if f)

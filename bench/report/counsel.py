@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.compare.statistics import Comparison
-from bench.report import advice, plain
+from bench.report import advice, evidence, plain
 from bench.report.board import Board, boards
 from bench.report.choice import Choice, Limits, choose, rule_of_thumb
 from bench.report.page import Block, Heading, Paragraph, Span
@@ -29,12 +29,13 @@ class Counsel:
 
 def advised(study: Study, limits: Limits, size: int | None) -> list[Counsel]:
     """Return what to take on each data set and backbone, at every size or at the measured one nearest to `size`."""
-    return [_counsel(section, study.primary, limits, size) for section in sections(study)]
+    missing = evidence.not_run(study)
+    return [_counsel(section, study.primary, limits, size, missing) for section in sections(study)]
 
 
-def _counsel(section: Section, primary: str, limits: Limits, size: int | None) -> Counsel:
+def _counsel(section: Section, primary: str, limits: Limits, size: int | None, missing: tuple[Block, ...]) -> Counsel:
     standing = boards(section, primary)
-    blocks: list[Block] = [Heading(section.title)]
+    blocks: list[Block] = [Heading(section.title), *missing]
     if size is not None:
         standing = (min(standing, key=lambda board: _distance(board, size)),)
         if standing[0].size != size:

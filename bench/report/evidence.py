@@ -11,16 +11,34 @@ from bench.record import Record
 from bench.report.page import Block, Fold, Heading, Paragraph, Span, Table, Verbatim
 from bench.report.study import Study, value
 from bench.report.tables import NO_TIMING
-from bench.report.units import MISSING, metric, sentence, significant
+from bench.report.units import MISSING, listing, metric, sentence, significant
 
 # More cells than this are no longer read as a table of a page, but in cells.csv.
 MOST_ROWS = 500
 
 
-def outcome(records: Sequence[Record]) -> str:
+def outcome(study: Study) -> str:
     """Say in a few words how the cells ended."""
+    records, missing = study.records, len(study.missing)
     ok = sum(r.status == "ok" for r in records)
+    if missing:
+        return f"{len(records)} of {len(records) + missing} cells have run, {ok} ended ok"
     return f"all {ok} cells ended ok" if ok == len(records) else f"{ok} of {len(records)} cells ended ok"
+
+
+def not_run(study: Study) -> tuple[Block, ...]:
+    """Say which cells have not run yet, since an answer without them is none."""
+    if not study.missing:
+        return ()
+    sizes: dict[str, set[int]] = {}
+    for cell in study.missing:
+        sizes.setdefault(str(cell.strategy.get("name")), set()).add(cell.size)
+    told = "; ".join(f"{name} at n = {listing([str(n) for n in sorted(held)])}" for name, held in sizes.items())
+    total = len(study.missing) + len(study.records)
+    words = (
+        f"{len(study.missing)} of {total} planned cells have not run yet ({told}): what follows is of the others alone."
+    )
+    return (Paragraph((Span(words, "strong"),)),)
 
 
 def failures(study: Study) -> tuple[Block, ...]:
@@ -29,7 +47,7 @@ def failures(study: Study) -> tuple[Block, ...]:
     bad = [r for r in records if r.status != "ok"]
     heading = Heading("Failures and skips")
     if not bad:
-        return heading, Paragraph((Span(f"{sentence(outcome(records))}."),))
+        return heading, Paragraph((Span(f"{sentence(outcome(study))}."),))
     rows = []
     for r in bad[:MOST_ROWS]:
         c = r.cell
@@ -41,7 +59,7 @@ def failures(study: Study) -> tuple[Block, ...]:
         rows.append((*(Span(text) for text in row), see))
     head = ("strategy", "data · backbone", "n", "seed", "status", "reason", "to see it")
     listed = "listed here" if len(bad) <= MOST_ROWS else f"in cells.csv, the first {MOST_ROWS} of them listed here,"
-    note = f"{sentence(outcome(records))}; the others are {listed} and counted in the tables above."
+    note = f"{sentence(outcome(study))}; the others are {listed} and counted in the tables above."
     return heading, Paragraph((Span(note),)), Table("failures", head, tuple(rows), len(head))
 
 

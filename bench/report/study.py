@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bench.cell import Cell
 from bench.naming import HIDDEN, distinct, flat, labels, once
 from bench.record import Record
 
@@ -23,6 +24,7 @@ class Study:
     records   one for every planned cell, in the order of the plan; a skipped cell has status "skipped"
     parents   ids of the cells that are planned only as a parent of another cell, such as teachers
     command   what makes this study again
+    missing   planned cells that have not run yet
     """
 
     suite: Mapping[str, Any]
@@ -30,6 +32,7 @@ class Study:
     records: tuple[Record, ...]
     parents: frozenset[str]
     command: str
+    missing: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True)

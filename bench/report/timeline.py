@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.compare.history import Series
 from bench.report.figures import Course, courses
 from bench.report.page import Block, Bullets, Heading, Page, Paragraph, Span, Table, Words
-from bench.report.units import significant
+from bench.report.units import plain_number
 
 # Series of one page's figure; more are not looked through.
 MOST_DRAWN = 12
@@ -31,10 +31,10 @@ def page(suite: str, found: Sequence[Series]) -> Page:
     rows = tuple(
         (
             Span(each.measure),
-            Span(each.point),
+            Span(_point(each)),
             Span(str(len(each.values))),
-            Span(_number(each.values[0])),
-            Span(_number(each.values[-1]), "strong" if each.changes else ""),
+            Span(plain_number(each.values[0])),
+            Span(plain_number(each.values[-1]), "strong" if each.changes else ""),
             Span(", ".join(_short(each.runs[i].commit) for i in each.changes) or "–"),
         )
         for each in found
@@ -46,25 +46,25 @@ def page(suite: str, found: Sequence[Series]) -> Page:
 
 
 def _told(each: Series) -> Words:
-    levels = [_number(level) for level in each.levels()]
+    levels = [plain_number(level) for level in each.levels()]
     steps = "; ".join(
         f"{before} to {after} with {_short(each.runs[i].commit)} ({each.runs[i].when[:10]})"
         for before, after, i in zip(levels, levels[1:], each.changes, strict=False)
     )
-    return Span(each.measure, "strong"), Span(f" of {each.point}: {steps}")
+    return Span(each.measure, "strong"), Span(f" of {_point(each)}: {steps}")
 
 
 def _course(each: Series) -> Course:
     labels = [_short(run.commit) for run in each.runs]
-    return Course(f"{each.measure}: {each.point}", labels, each.values, each.levels(), each.changes)
+    return Course(f"{each.measure}: {_point(each)}", labels, each.values, each.levels(), each.changes)
 
 
 def _short(commit: str) -> str:
     return commit[:7]
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1e5 else significant(value, 4)
+def _point(each: Series) -> str:
+    return each.point + (f" on {each.machine[:6]}" if each.machine else "")
 
 
 def as_text(found: Sequence[Series], measure: str | None) -> str:
@@ -76,8 +76,10 @@ def as_text(found: Sequence[Series], measure: str | None) -> str:
     lines = []
     for each in asked:
         changes = ", ".join(f"changed with {_short(each.runs[i].commit)}" for i in each.changes)
-        ends = f"{_number(each.values[0])} to {_number(each.values[-1])}"
-        lines.append("  ".join(part for part in (_spark(each.values), each.measure, each.point, ends, changes) if part))
+        ends = f"{plain_number(each.values[0])} to {plain_number(each.values[-1])}"
+        lines.append(
+            "  ".join(part for part in (_spark(each.values), each.measure, _point(each), ends, changes) if part)
+        )
     return "\n".join(lines)
 
 

@@ -34,6 +34,16 @@ def significant(x: float, digits: int = 3) -> str:
     return f"{rounded:,.{max(places, 0)}f}"
 
 
+def plain_number(x: float) -> str:
+    """Format a number that may be a count: every digit of a whole one from a thousand on, else four."""
+    return f"{x:,.0f}" if float(x).is_integer() and abs(x) >= 1000 else significant(x, 4)
+
+
+def number_or_dash(x: float | None) -> str:
+    """Format such a number, or that there is none."""
+    return MISSING if x is None else plain_number(x)
+
+
 def spread(found: Summary | None, digits: int = 3) -> str:
     """Format mean ± deviation; one value has no ±, none is a dash."""
     if found is None:

@@ -48,9 +48,7 @@ def page(a: Side, b: Side) -> Page:
     path = f"metrics.{primary}"
     scores = {key: (pair.b.by_seed(pair.size, path), pair.a.by_seed(pair.size, path)) for key, pair in pairs.items()}
     found = compare_pairs({key: both for key, both in scores.items() if all(both)})
-    blocks: list[Block] = [Heading("Point by point")]
-    if found:
-        blocks.append(_table(a, b, primary, pairs, found))
+    blocks: list[Block] = [Heading("Point by point"), _table(a, b, primary, pairs, found)] if found else []
     several = len({pair.where for pair in pairs.values()}) > 1
     points = [
         Point(f"{pairs[key].where} · {pairs[key].title}" if several else pairs[key].title, d.mean, d.low, d.high)
@@ -64,7 +62,7 @@ def page(a: Side, b: Side) -> Page:
     blocks += [Heading("Environments"), _environments(a, b)]
     again = "\n".join(f"{side.study.command}  # {side.name}" for side in (a, b))
     blocks += [Heading("How to reproduce"), Verbatim(again)]
-    facts = tuple(f"{side.name}: {evidence.outcome(side.study.records)}" for side in (a, b))
+    facts = tuple(f"{side.name}: {evidence.outcome(side.study)}" for side in (a, b))
     return Page(f"{b.name} beside {a.name}", facts, _answer(a, b, primary, pairs, found), tuple(blocks))
 
 
