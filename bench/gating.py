@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,9 +31,17 @@ def compare(
     fail_on: Annotated[list[str] | None, typer.Option(help="A limit: accuracy:-1pp, latency_p50:+10%, status.")] = None,
     form: Annotated[str, typer.Option("--format", help="text, md, json, junit, github or badge.")] = "text",
     output: Annotated[Path | None, typer.Option(help="Write it there, and print the text.")] = None,
+    confirm: Annotated[
+        Path | None, typer.Option(help="The suite: run what is slower again, the base's code and this one in turn.")
+    ] = None,
+    base_code: Annotated[
+        Path | None, typer.Option(help="The base's code, a folder; else the commit of its records.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds of --confirm.")] = 5,
     results: Results = Path("results"),
 ) -> None:
     """Say what got worse from BASE to NEW: exit code 1 for a regression, 4 when nothing could be compared."""
+    from bench import confirm as again
     from bench import sides
     from bench.compare.gate import compare as held_against
     from bench.compare.measures import DEFAULTS, METRICS, parse
@@ -53,6 +63,10 @@ def compare(
     except OptionError as error:
         raise UsageError(f"{where}: {error}") from None
     gate = held_against(before, after, limits, status)
+    if confirm is not None and again.slower(gate, limits):
+        with again.codes(before, base_code) as both:
+            note = partial(print, file=sys.stderr, flush=True)
+            gate = again.confirmed(gate, limits, after, confirm, both, rounds, note)
     if output is None:
         print(FORMATS[form](gate), end="")
     else:
