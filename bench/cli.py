@@ -7,11 +7,9 @@ import logging
 import math
 import os
 import re
-import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,14 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench import gating
+from bench.asked import Asked, check_writable, write_beside, write_report
 from bench.cell import IDENTITY_VERSION
 from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from bench.planner import Plan
-    from bench.record import Record
-    from bench.report import Study
-    from bench.store import Store
+    pass
 
 INTERRUPTED, NOT_ALL_OK = 130, 3
 # Lines of text that are longer are hard to read.
@@ -81,10 +77,11 @@ def run(
 
     _one_of("--device", device, DEVICES)
     _one_of("--engine", engine, ENGINES)
-    plan, store = _plan(suite, profile, only, settings, results)
+    asked = _asked(suite, profile, only, settings, results)
+    plan, store = asked.plan()
     store.check(writing=True)
     if report:
-        _check_writable(reports)
+        check_writable(reports)
     before = schedule.status(plan, store, force)
     stream = sys.stderr if as_json else sys.stdout
     for line in overview.beginning(before):
@@ -104,7 +101,7 @@ def run(
     page = None
     if report and not interrupted:
         with busy("writing the report", stream):
-            page = _report(plan, records, suite, profile, settings, results, reports)
+            page = write_report(asked.study(plan, records), reports)
     if as_json:
         _print_json({"ran": ran, "records": [r.to_json() for r in records]})
     else:
@@ -128,7 +125,7 @@ def plan(
     """Show every cell: cached, to run, or skipped and why."""
     from bench import overview, schedule
 
-    planned, store = _plan(suite, profile, only, settings, results)
+    planned, store = _asked(suite, profile, only, settings, results).plan()
     found = overview.rows(planned, schedule.status(planned, store))
     if as_json:
         _print_json(overview.to_json(planned, found))
@@ -153,12 +150,8 @@ def report_command(
     if len(suites) != wanted:
         hint = "" if compare or len(suites) != 2 else "; --compare puts two side by side"
         raise UsageError(f"bench report{' --compare' * compare}: {wanted} asked for, {len(suites)} given{hint}")
-    if compare:
-        print(_versus(suites, profile, only, settings, results, reports))
-        return
-    (suite,) = suites
-    planned, records = _stored(suite, profile, only, settings, results)
-    print(_report(planned, records, suite, profile, settings, results, reports))
+    asked = _asked(suites[0], profile, only, settings, results)
+    print(write_beside(suites, asked, reports) if compare else write_report(asked.stored(), reports))
 
 
 @app.command()
@@ -182,12 +175,8 @@ def advise(
     for name, limit in asked.items():
         if limit is not None and not 0 < limit < math.inf:
             raise UsageError(f"--{name} must be a number above 0, not {limit:g}")
-    planned, records = _stored(suite, profile, only, settings, results)
-    found = advised(
-        _study(planned, records, suite, profile, settings, results),
-        Limits(max_latency_ms, max_seconds, max_params),
-        size,
-    )
+    study = _asked(suite, profile, only, settings, results).stored()
+    found = advised(study, Limits(max_latency_ms, max_seconds, max_params), size)
     if as_json:
         _print_json([counsel.json for counsel in found])
         return
@@ -209,7 +198,7 @@ def why(
     stored = {r.cell_id: r.cell for r in explain.every_record(results)}
     planned, where = {}, str(results)
     if suite is not None:
-        planned = {e.cell.id: e.cell for e in _plan(suite, profile, None, settings, results)[0].entries}
+        planned = {e.cell.id: e.cell for e in _asked(suite, profile, None, settings, results).plan()[0].entries}
         where = f"{results} or {suite}"
     cells = stored | planned
     found = cells[explain.find_id(cell, cells, where)]
@@ -277,114 +266,8 @@ def doctor() -> None:
         print(f"{name:<22} {value}")
 
 
-def _plan(
-    suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path
-) -> tuple[Plan, Store]:
-    from bench.planner import expand
-    from bench.store import Store
-    from bench.suite import load
-
-    planned = expand(load(suite, profile, settings or ()), only)
-    store = Store(results, planned.suite.suite)
-    store.check()
-    return planned, store
-
-
-def _stored(
-    suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path
-) -> tuple[Plan, list[Record]]:
-    """Return a plan and its stored records, one for each cell. Raises UsageError when there are none."""
-    from bench import overview
-
-    planned, store = _plan(suite, profile, only, settings, results)
-    records = overview.records(planned, store)
-    if all(r.status == "skipped" for r in records):
-        command = _run_command(suite, profile, settings, results)
-        raise UsageError(f"{store.folder}: there are no records of this suite yet; `{command}` makes them")
-    return planned, records
-
-
-def _check_writable(reports: Path) -> None:
-    """Refuse, before hours of work, a reports folder that cannot be written at the end of them."""
-    there = next(p for p in (reports, *reports.absolute().parents) if os.path.lexists(p))
-    fits = len(reports.name) <= os.pathconf("/", "PC_NAME_MAX")
-    if not (fits and there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise UsageError(f"{reports}: cannot be written; choose another folder with --reports, or --no-report")
-
-
-def _report(
-    plan: Plan,
-    records: list[Record],
-    suite: Path,
-    profile: str | None,
-    settings: list[str] | None,
-    results: Path,
-    reports: Path,
-) -> Path:
-    from bench.report import write
-
-    with _writing(reports):
-        return write(_study(plan, records, suite, profile, settings, results), reports / plan.suite.suite)
-
-
-@contextmanager
-def _writing(reports: Path) -> Iterator[None]:
-    """Say in one line that a report cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"{reports}: the report cannot be written: {error}; choose another with --reports") from None
-
-
-def _versus(
-    asked: Sequence[Path],
-    profile: str | None,
-    only: str | None,
-    settings: list[str] | None,
-    results: Path,
-    reports: Path,
-) -> Path:
-    """Write two suites, or two runs of one, side by side."""
-    from bench.report import Side, write_versus
-    from bench.suite import load
-
-    studies = []
-    for path in asked:
-        run = path.is_dir()
-        suite, root = (path / "suite.json", path.resolve().parent) if run else (path, results)
-        name = load(suite).suite if run else path.resolve().name
-        if run and name != path.resolve().name:
-            raise UsageError(f"{path}: holds the records of {name}, so the folder has to be called {name}")
-        planned, records = _stored(suite, None if run else profile, only, settings, root)
-        studies.append(_study(planned, records, suite, None if run else profile, settings, root))
-    names = [str(study.suite["suite"]) for study in studies]
-    if names[0] == names[1]:
-        names = [path.as_posix() for path in asked]
-    a, b = (Side(name, study) for name, study in zip(names, studies, strict=True))
-    if a.study.primary != b.study.primary:
-        raise UsageError(f"{names[0]} is ranked by {a.study.primary} and {names[1]} by {b.study.primary}")
-    folder = "-vs-".join(re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names)
-    with _writing(reports):
-        return write_versus(a, b, reports / folder)
-
-
-def _study(
-    plan: Plan, records: list[Record], suite: Path, profile: str | None, settings: list[str] | None, results: Path
-) -> Study:
-    from bench.report import Study
-
-    there, command = {record.cell_id for record in records}, _run_command(suite, profile, settings, results)
-    missing = tuple(entry.cell for entry in plan.entries if entry.cell.id not in there)
-    return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, command, missing)
-
-
-def _run_command(suite: Path, profile: str | None, settings: list[str] | None, results: Path) -> str:
-    """Return the command that runs a suite as it was asked for."""
-    words = ["bench", "run", str(suite)]
-    words += ["--profile", profile] if profile else []
-    words += [word for setting in settings or () for word in ("--set", setting)]
-    words += ["--results", str(results)] if results != Path("results") else []
-    return shlex.join(words)
+def _asked(suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path) -> Asked:
+    return Asked(suite, profile, only, tuple(settings or ()), results)
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> None:
