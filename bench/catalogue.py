@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +30,7 @@ KINDS = ("datasets", "backbones", "strategies", "tasks")
 # Goes up when a fact of a backbone would be counted otherwise than before.
 FACTS_VERSION = 1
 NAME_WIDTH = 34
+PIPE, LEAST_ROOM = 10_000, 24
 
 
 def rows(kind: str, pattern: str) -> Iterator[dict[str, Any]]:
@@ -51,7 +54,16 @@ def lines(kind: str, pattern: str) -> Iterator[str]:
         raise UsageError(f"no {kind} match {pattern!r}")
     from tabulate import tabulate
 
-    yield from tabulate(found, headers="keys", tablefmt="simple", intfmt=",", missingval="–").splitlines()
+    *firsts, last = found[0]
+    # Beside each column two spaces, and two more that tabulate may give to a heading of numbers.
+    taken = sum(4 + max(len(name), *(len(str(row[name] or "–")) for row in found)) for name in firsts)
+    # A pipe has no width: there, lines stay whole.
+    room = max(shutil.get_terminal_size((PIPE, 24)).columns - taken, len(last), LEAST_ROOM)
+    # An address that is cut is none.
+    fill = textwrap.TextWrapper(room, break_long_words=False, break_on_hyphens=False).fill
+    wrapped = [{**row, last: fill(str(row[last] or "–"))} for row in found]
+    told = tabulate(wrapped, "keys", "simple", intfmt=",", missingval="–")
+    yield from (line.rstrip() for line in told.splitlines())
 
 
 def _dataset(plugin: Any) -> dict[str, Any]:

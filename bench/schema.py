@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.backbones import sources
+from bench.compare.measures import METRICS, limit_pattern
 from bench.datasets import datasets
 from bench.recipe import Recipe
 from bench.registry import Registry, adapter
@@ -28,6 +29,8 @@ def suite_schema() -> Schema:
     definitions.update(recipe.pop("$defs", {}))
     definitions["Recipe"] = recipe
     schema["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
+    primaries = [tasks.get(name).primary for name in tasks.names()]
+    schema["properties"]["gate"]["items"]["pattern"] = limit_pattern([*METRICS, *primaries])
     definitions["Assignment"]["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
     schema["properties"]["task"] = _any_of(tasks, definitions)
     matrix = definitions["Matrix"]

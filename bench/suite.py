@@ -30,6 +30,13 @@ def named(value: Any) -> Any:
     return spec
 
 
+def _limit(value: Any) -> Any:
+    """Refuse what YAML makes of `accuracy: -1pp`: a mapping."""
+    if isinstance(value, Mapping):
+        raise ValueError("is written without a space, as in accuracy:-1pp")
+    return value
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -88,7 +95,7 @@ class Suite(_Model):
     overrides: list[Override] = []
     exclude: list[Exclusion] = []
     deadline_seconds: Annotated[float, Field(gt=0)] | None = None
-    gate: list[str] = []
+    gate: list[Annotated[str, BeforeValidator(_limit)]] = []
     profiles: dict[str, dict[str, Any]] = {}
 
     _document: Document = PrivateAttr()

@@ -53,6 +53,18 @@ SUITE_MISTAKES: dict[str, tuple[Given, str]] = {
         matrix(size=[0]),
         r"toy.yaml:\d+:10: size should be greater than or equal to 1, not 0",
     ),
+    "a limit with a space": (
+        {"gate": [{"accuracy": "-1pp"}]},
+        r"toy.yaml:\d+:\d+: gate is written without a space, as in accuracy:-1pp, not \{'accuracy': '-1pp'\}",
+    ),
+    "a limit that is none": (
+        {"gate": ["statsu"]},
+        r"toy.yaml:\d+:\d+: 'statsu' is no limit: .*did you mean 'status'\?",
+    ),
+    "an unknown measure": (
+        {"gate": ["status", "acuracy:-1pp"]},
+        r"toy.yaml:\d+:\d+: unknown measure 'acuracy'; did you mean 'accuracy'",
+    ),
     "no list": (matrix(size=12), r"toy.yaml:\d+:9: size must be a list, not 12"),
     "empty axis": (matrix(strategy=[]), r"toy.yaml:\d+:13: strategy is empty; it needs at least one value"),
     "no name": (

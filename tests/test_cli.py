@@ -234,6 +234,21 @@ def test_a_bug_is_a_traceback_and_no_usage_error(tmp_path: Path, monkeypatch: py
         main(["plan", "toy.yaml"])
 
 
+@pytest.mark.parametrize("kind", ["strategies", "tasks"])
+def test_a_list_keeps_to_the_terminals_width(kind, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main(["list", kind])
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 100
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit):
+        main(["list", kind])
+    wide = capsys.readouterr().out
+    assert sorted(wide.replace("-", "").split()) == sorted(narrow.replace("-", "").split())
+    assert len(wide.splitlines()) < len(narrow.splitlines())
+
+
 def test_advise_refuses_a_limit_that_is_none(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["advise", "suites/homework1.yaml", "--max-seconds", "0"])

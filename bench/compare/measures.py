@@ -115,6 +115,12 @@ def parse(texts: Iterable[str], metrics: Sequence[str]) -> tuple[tuple[Limit, ..
 _GRAMMAR = re.compile(r"(?P<name>[A-Za-z]\w*):(?P<sign>[+-])(?P<amount>\d+(?:\.\d+)?)(?P<unit>%|pp)?")
 
 
+def limit_pattern(metrics: Sequence[str]) -> str:
+    """Return a regular expression of what a limit may be, for editors."""
+    names = "|".join(dict.fromkeys([*MEASURES, *metrics]))
+    return rf"^({STATUS}|({names}):[+-]\d+(\.\d+)?(%|pp)?)$"
+
+
 def _limit(text: str, metrics: Sequence[str], number: int) -> Limit:
     found = _GRAMMAR.fullmatch(text)
     if found is None:
