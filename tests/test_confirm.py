@@ -15,6 +15,7 @@ from runs import bench
 from bench import confirm
 from bench.compare.gate import compare
 from bench.compare.measures import METRICS, parse
+from bench.compare.outputs import text
 from bench.errors import UsageError
 from suites import write
 
@@ -73,6 +74,7 @@ def test_a_slow_moment_is_not_confirmed(monkeypatch):
     (change,) = outcome.changes
     assert (change.verdict, outcome.exit_code) == ("no change shown", 0)
     assert change.note == "not confirmed: +0.0% in 3 rounds turn by turn; +30.0% between the sessions"
+    assert f"{change.note}: seconds_train of full_finetune · n=100" in text(outcome).splitlines()
     assert rounds[0] == "round 1 of 3: base"
     assert len(rounds) == 6
 

@@ -22,6 +22,7 @@ def text(gate: Gate) -> str:
     lines = [f"REGRESSION: {_line(change)}" for change in gate.regressions]
     lines += [f"{'FAILED' if m.fails else m.what}: {m.title}: {m.note}" for m in gate.moved]
     lines += [f"improvement: {_line(change)}" for change in gate.changes if change.verdict == "improvement"]
+    lines += [f"{c.note}: {c.measure} of {c.point}" for c in gate.changes if c.note.startswith("not confirmed")]
     reasons = Counter((c.measure, c.note) for c in gate.changes if c.verdict == "not comparable")
     lines += [f"not compared: {measure} at {_count(n, 'point')}: {why}" for (measure, why), n in reasons.items()]
     return "\n".join(" ".join(line.split()) for line in [*lines, summary(gate)])

@@ -47,7 +47,7 @@ LATENCY, TRAINING = (
     ("latency_p50:+5%", "latency_p50:+10%", "latency_p50:+20%"),
     ("seconds_train:+8%", "seconds_train:+15%", "seconds_train:+25%"),
 )
-# What is put into the code: a training step, or a pass of the library's own model, is followed by a wait of a share of it.
+# What is put into the code: a training step, or a pass of the library's model, is followed by a wait of a share of it.
 STEP = """
 import time as _time
 _call = Eager.__call__
