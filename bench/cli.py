@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,6 @@ from bench import gating
 from bench.asked import Asked, check_writable, write_beside, write_report
 from bench.cell import IDENTITY_VERSION
 from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest
-
-if TYPE_CHECKING:
-    pass
 
 INTERRUPTED, NOT_ALL_OK = 130, 3
 # Lines of text that are longer are hard to read.

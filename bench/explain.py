@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.cell import Cell
 from bench.errors import StoreError, UsageError, did_you_mean, nearest
-from bench.naming import flat
+from bench.naming import differing
 from bench.record import Record
 from bench.store import Store
 
@@ -42,10 +42,4 @@ def nearest_cell(cell: Cell, others: Iterable[Cell]) -> Cell | None:
 
 def differences(one: Cell, other: Cell) -> list[str]:
     """Return a line for each field of the identity that differs: `recipe.lr: 0.001, there 0.01`."""
-    here, there = dict(flat(one.identity())), dict(flat(other.identity()))
-    missing = "nothing"
-    return [
-        f"{path}: {here.get(path, missing)!r}, there {there.get(path, missing)!r}"
-        for path in sorted(here.keys() | there.keys())
-        if here.get(path, missing) != there.get(path, missing)
-    ]
+    return [f"{path}: {here!r}, there {there!r}" for path, here, there in differing(one, other, "nothing")]

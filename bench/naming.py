@@ -25,6 +25,13 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+def differing(one: Cell, other: Cell, missing: Any = None) -> list[tuple[str, Any, Any]]:
+    """Return each field in which two identities differ: its path, the one's value and the other's, or `missing`."""
+    here, there = dict(flat(one.identity())), dict(flat(other.identity()))
+    both = ((path, here.get(path, missing), there.get(path, missing)) for path in sorted(here.keys() | there.keys()))
+    return [found for found in both if found[1] != found[2]]
+
+
 def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name each `{name, options}`: the bare name where it is the only one, else with the options that differ.
 

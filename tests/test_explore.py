@@ -170,6 +170,8 @@ def test_a_dot_opens_its_cell(chromium, report):
     with opened(chromium, report) as seen:
         seen.page.locator("#explore-cost .mark-symbol path").first.click(force=True)
         seen.page.wait_for_selector("#cell[open]")
+        assert "#cell=" in seen.page.url
+        assert "To see it and to make it again" in seen.page.locator("#cell").inner_text()
 
 
 def test_the_explorer_is_used_without_a_mouse(chromium, report):
@@ -181,8 +183,10 @@ def test_the_explorer_is_used_without_a_mouse(chromium, report):
         page.locator("#explore-table a").first.focus()
         page.keyboard.press("Enter")
         page.wait_for_selector("#cell[open]")
+        assert page.locator("#cell").is_visible()
         page.keyboard.press("Escape")
         page.wait_for_selector("#cell", state="hidden")
+        assert not page.locator("#cell").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -18,7 +18,7 @@ from bench.compare.answers import mcnemar, right_of
 from bench.compare.measures import Limit
 from bench.compare.moderated import Prior
 from bench.compare.statistics import ALPHA, MIN_SEEDS, difference, holm
-from bench.naming import flat, natural, titles
+from bench.naming import differing, natural, titles
 from bench.naming import points as points_of
 from bench.record import Record
 
@@ -366,9 +366,7 @@ def _place(record: Record) -> tuple[object, ...]:
 
 
 def _differences(before: Record, now: Record) -> list[str]:
-    old, new = dict(flat(before.cell.identity())), dict(flat(now.cell.identity()))
-    fields = sorted(old.keys() | new.keys())
-    return [f"{f}: {old.get(f)!r} before, now {new.get(f)!r}" for f in fields if old.get(f) != new.get(f)]
+    return [f"{path}: {old!r} before, now {new!r}" for path, old, new in differing(before.cell, now.cell)]
 
 
 def _change(
