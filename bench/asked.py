@@ -82,7 +82,7 @@ def write_report(study: Study, reports: Path) -> Path:
     """Write the report of a study into its folder; return the path of the page."""
     from bench.report import write
 
-    with _writing(reports):
+    with writing(reports):
         return write(study, reports / str(study.suite["suite"]))
 
 
@@ -98,7 +98,7 @@ def write_beside(paths: Sequence[Path], asked: Asked, reports: Path) -> Path:
     if a.study.primary != b.study.primary:
         raise UsageError(f"{names[0]} is ranked by {a.study.primary} and {names[1]} by {b.study.primary}")
     folder = "-vs-".join(re.sub(r"[^\w.]+", "-", name).strip("-.") for name in names)
-    with _writing(reports):
+    with writing(reports):
         return write_versus(a, b, reports / folder)
 
 
@@ -114,7 +114,7 @@ def _run(folder: Path, asked: Asked) -> Asked:
 
 
 @contextmanager
-def _writing(reports: Path) -> Iterator[None]:
+def writing(reports: Path) -> Iterator[None]:
     """Say in one line that a report cannot be written."""
     try:
         yield

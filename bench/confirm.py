@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bench
+from bench import git
 from bench.compare.gate import Change, Gate, Verdict
 from bench.compare.measures import Limit
 from bench.compare.statistics import ALPHA, MIN_SEEDS, difference, holm
@@ -28,6 +29,7 @@ from bench.sides import load
 
 # Seeds of a point that are run again: each is as good as another for its time.
 MOST_SEEDS = 2
+INSTEAD = "; give --base-code FOLDER"
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,14 @@ def codes(base: Sequence[Record], given: Path | None) -> Iterator[Codes]:
     commits = {str(record.environment.get("git_commit") or "") for record in base}
     commit = commits.pop() if len(commits) == 1 else ""
     if not commit:
-        raise UsageError("--confirm: the base's records do not say which commit they are of; give --base-code FOLDER")
+        raise UsageError("--confirm: the base's records do not say which commit they are of" + INSTEAD)
     with tempfile.TemporaryDirectory(prefix="bench-base-") as folder:
         target = Path(folder) / "code"
-        _git(here, "worktree", "add", "--detach", str(target), commit)
+        git.ask("--confirm", "worktree", "add", "--detach", str(target), commit, folder=here, instead=INSTEAD)
         try:
             yield Codes(target, here)
         finally:
-            _git(here, "worktree", "remove", "--force", str(target))
-
-
-def _git(folder: Path, *words: str) -> None:
-    try:
-        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise UsageError("--confirm: git is not installed; give --base-code FOLDER") from None
-    except subprocess.CalledProcessError as error:
-        why = (error.stderr.strip().splitlines() or ["git failed"])[-1].removeprefix("fatal: ")
-        raise UsageError(f"--confirm: {why}; give --base-code FOLDER") from None
+            git.ask("--confirm", "worktree", "remove", "--force", str(target), folder=here, instead=INSTEAD)
 
 
 def slower(gate: Gate, limits: Sequence[Limit]) -> list[Change]:

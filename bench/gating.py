@@ -197,6 +197,7 @@ def show_history(
 ) -> None:
     """Show the series that changed their level and the commit with which they did, or every one of a measure."""
     from bench import sides
+    from bench.asked import writing
     from bench.compare import history
     from bench.report import timeline, write_history
 
@@ -206,10 +207,8 @@ def show_history(
         raise UsageError(f"--measure {measure}: the history has none{did_you_mean(nearest(measure, known))}")
     print(timeline.as_text(found, measure))
     if reports is not None:
-        try:
+        with writing(reports):
             print(write_history(suite, found, reports / f"{suite}-history"))
-        except OSError as error:
-            raise UsageError(f"--reports {reports}: cannot be written: {error}") from None
 
 
 def _history(path: Path) -> list[Run]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import git
 from bench.compare import baseline, pytest_benchmark
 from bench.errors import BenchError, UsageError
 from bench.record import Record
@@ -97,14 +97,8 @@ def _of_git(given: str, results: Path, suite: str | None) -> list[Record]:
     if ref.startswith("-"):
         raise UsageError(f"{given}: is no git ref")
     # "./" has git look from this folder on, as every other path of the command line does.
-    command = ["git", "show", f"{ref}:./{path}"]
     try:
-        shown = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8")
+        shown = git.ask(given, "show", f"{ref}:./{path}").decode("utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{given}: is no text, so no baseline") from None
-    except FileNotFoundError:
-        raise UsageError(f"{given}: git is not installed") from None
-    except subprocess.CalledProcessError as error:
-        why = (error.stderr.decode(errors="replace").strip().splitlines() or ["git failed"])[0].removeprefix("fatal: ")
-        raise UsageError(f"{given}: {why}") from None
     return baseline.read(shown, f"{ref}:{path}")

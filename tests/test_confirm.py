@@ -116,6 +116,7 @@ def test_a_base_of_an_unknown_commit_needs_its_code():
         pass
 
 
+# Six seeds and five rounds: on a machine that is busy with other work, some of their times are not valid.
 @pytest.mark.slow
 def test_a_slower_commit_is_confirmed_by_the_command(tmp_path):
     code = tmp_path / "code"
@@ -133,7 +134,10 @@ def test_a_slower_commit_is_confirmed_by_the_command(tmp_path):
     git("init", "-b", "main")
     git("add", ".")
     git("commit", "-m", "fast")
-    changes = {"matrix": {"strategy": ["full_finetune"], "seed": [0, 1, 2]}, "recipe": {"epochs": 60, "batch_size": 4}}
+    changes = {
+        "matrix": {"strategy": ["full_finetune"], "seed": list(range(6))},
+        "recipe": {"epochs": 60, "batch_size": 4},
+    }
     suite = write(tmp_path, changes)
     assert run("run", str(suite), "--results", "base", "--no-report").returncode == 0
     step = code / "bench" / "training" / "step.py"
@@ -141,9 +145,9 @@ def test_a_slower_commit_is_confirmed_by_the_command(tmp_path):
     git("commit", "-am", "slow")
     assert run("run", str(suite), "--results", "new", "--no-report").returncode == 0
     limits = ["--fail-on", "seconds_train:+30%"]
-    done = run("compare", "base/toy", "new/toy", *limits, "--confirm", str(suite), "--rounds", "3")
-    assert done.returncode == 1, done.stderr
-    assert "round 3 of 3: new" in done.stderr or "round 3 of 3: base" in done.stderr
+    done = run("compare", "base/toy", "new/toy", *limits, "--confirm", str(suite), "--rounds", "5")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "round 5 of 5: new" in done.stderr
     assert "(confirmed: +" in done.stdout
     left = subprocess.run(["git", "worktree", "list"], cwd=code, check=True, capture_output=True, text=True).stdout
     assert len(left.splitlines()) == 1

@@ -96,6 +96,7 @@ def test_hostile_names_are_shown_as_text(chromium, report):
         assert page.title() == f"What? {HOSTILE}"
         assert page.locator("img[src=x]").count() == 0
         page.locator("#explore-table a").first.click()
+        expect(page.locator("#cell h2")).to_be_visible()
         assert HOSTILE in page.locator("#cell").inner_text()
         assert page.locator("#cell img").count() == 0
         assert seen.complaints == []
@@ -143,7 +144,7 @@ def test_a_number_of_a_table_leads_to_its_cells_and_each_to_its_record(chromium,
         page = seen.page
         page.locator("main table").filter(has_text="feature_extract").locator("a.cells").first.click()
         panel = page.locator("#cell")
-        assert "3 cells behind this number" in panel.inner_text()
+        expect(panel).to_contain_text("3 cells behind this number")
         panel.locator("a").first.click()
         page.wait_for_selector("#cell-curve svg")
         shown = panel.inner_text()

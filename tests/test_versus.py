@@ -8,8 +8,8 @@ from records import ENVIRONMENT, cell, homework, record, study
 from runs import bench
 
 from bench.report import Side, versus, write_versus
-from bench.report.figures import MOST_GAPS, Point, forest
 from bench.report.page import Table
+from bench.report.versus import MOST_GAPS, Point, forest
 from suites import write
 
 

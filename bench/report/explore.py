@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.record import Record
+from bench.report.canvas import MARKERS
 from bench.report.evidence import MOST_ROWS
-from bench.report.figures import MARKERS, colour, dash_of
+from bench.report.figures import colour, dash_of
 from bench.report.study import Line, Section, Study, value
 from bench.report.trade import COSTS
 from bench.report.units import listing, metric

@@ -1,20 +1,14 @@
-"""The figures of a section, drawn with matplotlib: the same input gives the same bytes.
-
-Colours are those of Okabe and Ito (2008), made for every colour vision; markers differ as well.
-"""
+"""The figures of a section: by size, by time, and while it trains."""
 
 from __future__ import annotations
 
-import io
 import statistics
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.compare.statistics import summarise
 from bench.report.board import Board
+from bench.report.canvas import COLOURS, MARKERS, PARENT_GREY, Drawing, new_canvas, one_plot, own_style, saved
 from bench.report.page import Figure
 from bench.report.study import Line, Section
 from bench.report.tables import without_parents
@@ -24,54 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX<>h*p"
-PARENT_GREY = "#767676"
-INK = "#1c2128"
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 11.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.linewidth": 0.8,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-    "lines.markersize": 6.0,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "bench",
-    # A label is the reader's text, never a formula.
-    "text.parse_math": False,
-}
-CSS_PX_PER_INCH = 96
 Drawn = list[tuple[Any, str]]
-
-
-# More gaps than this are no longer looked through in a picture.
-MOST_GAPS = 40
-
-
-@dataclass(frozen=True)
-class Point:
-    """A gap of one figure: what it is of, its mean and its 95 % interval, if it has one."""
-
-    label: str
-    mean: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure before it is saved."""
-
-    canvas: Canvas
-    name: str
-    alt: str
-    caption: str
 
 
 def draw(
@@ -81,20 +28,17 @@ def draw(
 
     `alone` draws the first of these only, and as SVG only.
     """
-    from matplotlib import style
-
     ways: dict[str, Callable[[], Drawing | None]] = {
         "size": lambda: _by_size(section, standing, primary),
         "time": lambda: _by_time(section, primary),
         "convergence": lambda: _convergence(section),
     }
     made: dict[str, Figure] = {}
-    # From the defaults, so that a user's own style file cannot change the bytes.
-    with style.context(["default", STYLE]), _any_letters():
+    with own_style():
         for name, way in ways.items():
             drawing = None if alone and made else way()
             if drawing is not None:
-                made[name] = _figure(drawing, prefix, png=not alone)
+                made[name] = saved(drawing, prefix, png=not alone)
     return made
 
 
@@ -103,73 +47,15 @@ def colour(line: Line) -> str:
     return PARENT_GREY if line.role else COLOURS[line.index % len(COLOURS)]
 
 
-@dataclass(frozen=True)
-class Course:
-    """One series of a history: a title, a label for each run, its value, the levels and where new ones begin."""
-
-    title: str
-    labels: Sequence[str]
-    values: Sequence[float]
-    levels: Sequence[float]
-    changes: Sequence[int]
-
-
-def courses(found: Sequence[Course], name: str) -> Figure | None:
-    """Return series one below the other, with their levels and a line at each change; None where there are none."""
-    from matplotlib import style
-
-    if not found:
-        return None
-    with style.context(["default", STYLE]), _any_letters():
-        canvas = _new_canvas(8.6, 1.9 * len(found))
-        grid = canvas.subplots(len(found), 1, squeeze=False)
-        for (axes,), course in zip(grid, found, strict=True):
-            ends = [0, *course.changes, len(course.values)]
-            axes.plot(range(len(course.values)), course.values, "o", color=COLOURS[0], markersize=4)
-            for level, begin, end in zip(course.levels, ends, ends[1:], strict=False):
-                axes.plot([begin, end - 1], [level, level], color=COLOURS[0], linewidth=2)
-            for change in course.changes:
-                axes.axvline(change - 0.5, color=COLOURS[1], linewidth=1.2, linestyle="--")
-                axes.annotate(course.labels[change], (change - 0.4, 1), xycoords=("data", "axes fraction"), va="top")
-            axes.set_title(course.title, fontsize=10, loc="left")
-            every = max(1, len(course.labels) // 8)
-            axes.set_xticks(range(0, len(course.labels), every), course.labels[::every], fontsize=8)
-            axes.margins(y=0.2)
-        told = [f"{c.title}, {len(c.changes)} changes" for c in found]
-        caption = "By commit, oldest first. Lines are levels; a dashed line is where a new one begins, with its commit."
-        return _figure(Drawing(canvas, name, f"Series by commit: {listing(told)}.", caption), "", png=True)
-
-
 def dash_of(line: Line) -> str:
     """Return a line's style: strategies that share a colour, of which there are seven, differ in it."""
     return ":" if line.role else ("-", "--", "-.")[line.index // len(COLOURS) % 3]
 
 
-def forest(points: Sequence[Point], axis: str, name: str) -> Figure | None:
-    """Return gaps with their intervals beside a line at 0, one below the other; None for none or too many."""
-    from matplotlib import style
-
-    if not 0 < len(points) <= MOST_GAPS:
-        return None
-    with style.context(["default", STYLE]), _any_letters():
-        canvas, axes = _canvas(8.0, 1.2 + 0.32 * len(points))
-        places = range(len(points), 0, -1)
-        axes.axvline(0, color=PARENT_GREY, linewidth=1)
-        for place, point in zip(places, points, strict=True):
-            if point.low is not None and point.high is not None:
-                axes.plot([point.low, point.high], [place, place], color=INK, linewidth=2)
-            axes.plot(point.mean, place, "o", color=INK)
-        axes.set_yticks(list(places), [point.label for point in points])
-        axes.set_xlabel(axis)
-        alt = f"Gaps in {axis}: {listing([f'{point.label} {point.mean:+.3f}' for point in points])}."
-        caption = "Right of the line is better. Bars are 95 % intervals over seeds, each by itself."
-        return _figure(Drawing(canvas, name, alt, caption), "", png=True)
-
-
 def _by_size(section: Section, standing: Sequence[Board], primary: str) -> Drawing | None:
     if len([board for board in standing if board.ranked]) < 2:
         return None
-    canvas, axes = _canvas(6.0, 4.7)
+    canvas, axes = one_plot(6.0, 4.7)
     drawn: Drawn = []
     for place, line in enumerate(section.rows):
         found = [(n, line.values(n, f"metrics.{primary}")) for n in section.sizes]
@@ -201,7 +87,7 @@ def _by_size(section: Section, standing: Sequence[Board], primary: str) -> Drawi
 
 
 def _by_time(section: Section, primary: str) -> Drawing | None:
-    canvas, axes = _canvas(6.0, 4.7)
+    canvas, axes = one_plot(6.0, 4.7)
     drawn: Drawn = []
     times: list[float] = []
     hollow = False
@@ -244,7 +130,7 @@ def _convergence(section: Section) -> Drawing | None:
     sizes = [n for n in section.sizes if any(curves[ln.label, n] for ln in section.lines)]
     if not sizes:
         return None
-    canvas = _new_canvas(max(6.0, 3.5 * len(sizes)), 6.6)
+    canvas = new_canvas(max(6.0, 3.5 * len(sizes)), 6.6)
     grid = canvas.subplots(2, len(sizes), sharey=True, squeeze=False)
     drawn: dict[str, Any] = {}
     for column, size in enumerate(sizes):
@@ -334,17 +220,6 @@ def _look(line: Line) -> dict[str, Any]:
     return {"color": colour(line), "marker": MARKERS[line.index % len(MARKERS)], "linestyle": dash_of(line)}
 
 
-def _new_canvas(width: float, height: float) -> Canvas:
-    from matplotlib.figure import Figure as Canvas
-
-    return Canvas(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
-    canvas = _new_canvas(width, height)
-    return canvas, canvas.subplots()
-
-
 def _legend(canvas: Canvas, drawn: Drawn) -> None:
     """Put the legend under the axes, where it covers no data."""
     longest = max(len(label) for _, label in drawn)
@@ -373,35 +248,3 @@ def _round_ticks(values: Sequence[float], most: int = 7) -> list[float]:
         if 0 < len(inside) <= most:
             return inside
     return inside or [low]
-
-
-def _figure(drawing: Drawing, prefix: str, png: bool) -> Figure:
-    width = round(drawing.canvas.get_figwidth() * CSS_PX_PER_INCH)
-    # In this order, always: the second is laid out from where the first left off.
-    svg = _svg(drawing.canvas)
-    sharp = _png(drawing.canvas) if png else None
-    return Figure(f"{prefix}{drawing.name}", drawing.alt, drawing.caption, svg, sharp, width)
-
-
-def _png(canvas: Canvas) -> bytes:
-    file = io.BytesIO()
-    canvas.savefig(file, format="png", metadata={"Software": None}, dpi=2 * CSS_PX_PER_INCH)
-    return file.getvalue()
-
-
-def _svg(canvas: Canvas) -> bytes:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    # Not savefig, which goes through all of it once before it draws, to lay out what is laid out anyway.
-    file = io.BytesIO()
-    FigureCanvasSVG(canvas).print_svg(file, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
-    return file.getvalue()
-
-
-@contextmanager
-def _any_letters() -> Iterator[None]:
-    """Let labels hold letters that the font does not have: they become boxes, not warnings."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        yield

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.compare.history import Series
-from bench.report.figures import Course, courses
-from bench.report.page import Block, Bullets, Heading, Page, Paragraph, Span, Table, Words
-from bench.report.units import plain_number
+from bench.report.canvas import COLOURS, Drawing, new_canvas, own_style, saved
+from bench.report.page import Block, Bullets, Figure, Heading, Page, Paragraph, Span, Table, Words
+from bench.report.units import listing, plain_number
 
 # Series of one page's figure; more are not looked through.
 MOST_DRAWN = 12
+
+
+@dataclass(frozen=True)
+class Course:
+    """One series of a history: a title, a label for each run, its value, the levels and where new ones begin."""
+
+    title: str
+    labels: Sequence[str]
+    values: Sequence[float]
+    levels: Sequence[float]
+    changes: Sequence[int]
 
 
 def page(suite: str, found: Sequence[Series]) -> Page:
@@ -57,6 +69,30 @@ def _told(each: Series) -> Words:
 def _course(each: Series) -> Course:
     labels = [_short(run.commit) for run in each.runs]
     return Course(f"{each.measure}: {_point(each)}", labels, each.values, each.levels(), each.changes)
+
+
+def courses(found: Sequence[Course], name: str) -> Figure | None:
+    """Return series one below the other, with their levels and a line at each change; None where there are none."""
+    if not found:
+        return None
+    with own_style():
+        canvas = new_canvas(8.6, 1.9 * len(found))
+        grid = canvas.subplots(len(found), 1, squeeze=False)
+        for (axes,), course in zip(grid, found, strict=True):
+            ends = [0, *course.changes, len(course.values)]
+            axes.plot(range(len(course.values)), course.values, "o", color=COLOURS[0], markersize=4)
+            for level, begin, end in zip(course.levels, ends, ends[1:], strict=False):
+                axes.plot([begin, end - 1], [level, level], color=COLOURS[0], linewidth=2)
+            for change in course.changes:
+                axes.axvline(change - 0.5, color=COLOURS[1], linewidth=1.2, linestyle="--")
+                axes.annotate(course.labels[change], (change - 0.4, 1), xycoords=("data", "axes fraction"), va="top")
+            axes.set_title(course.title, fontsize=10, loc="left")
+            every = max(1, len(course.labels) // 8)
+            axes.set_xticks(range(0, len(course.labels), every), course.labels[::every], fontsize=8)
+            axes.margins(y=0.2)
+        told = [f"{c.title}, {len(c.changes)} changes" for c in found]
+        caption = "By commit, oldest first. Lines are levels; a dashed line is where a new one begins, with its commit."
+        return saved(Drawing(canvas, name, f"Series by commit: {listing(told)}.", caption))
 
 
 def _short(commit: str) -> str:

@@ -9,10 +9,23 @@ from dataclasses import dataclass
 from bench.compare.statistics import ALPHA, Comparison, compare_pairs, summarise
 from bench.naming import flat
 from bench.report import evidence
-from bench.report.figures import Point, forest
-from bench.report.page import Block, Bullets, Heading, Page, Paragraph, Span, Table, Verbatim, Words
+from bench.report.canvas import INK, PARENT_GREY, Drawing, one_plot, own_style, saved
+from bench.report.page import Block, Bullets, Figure, Heading, Page, Paragraph, Span, Table, Verbatim, Words
 from bench.report.study import Line, Section, Study, sections
 from bench.report.units import MISSING, duration, listing, metric, p_value, seeds, sentence, signed, significant, spread
+
+# More gaps than this are no longer looked through in a picture.
+MOST_GAPS = 40
+
+
+@dataclass(frozen=True)
+class Point:
+    """A gap of one figure: what it is of, its mean and its 95 % interval, if it has one."""
+
+    label: str
+    mean: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -243,3 +256,22 @@ def _environments(a: Side, b: Side) -> Table:
         style = "strong" if texts[0] != texts[1] else ""
         rows.append((Span(field), *(Span(text, style) for text in texts)))  # type: ignore[arg-type]
     return Table("environments", ("fact", a.name, b.name), tuple(rows), 3, "Of the first record of each; bold differs.")
+
+
+def forest(points: Sequence[Point], axis: str, name: str) -> Figure | None:
+    """Return gaps with their intervals beside a line at 0, one below the other; None for none or too many."""
+    if not 0 < len(points) <= MOST_GAPS:
+        return None
+    with own_style():
+        canvas, axes = one_plot(8.0, 1.2 + 0.32 * len(points))
+        places = range(len(points), 0, -1)
+        axes.axvline(0, color=PARENT_GREY, linewidth=1)
+        for place, point in zip(places, points, strict=True):
+            if point.low is not None and point.high is not None:
+                axes.plot([point.low, point.high], [place, place], color=INK, linewidth=2)
+            axes.plot(point.mean, place, "o", color=INK)
+        axes.set_yticks(list(places), [point.label for point in points])
+        axes.set_xlabel(axis)
+        alt = f"Gaps in {axis}: {listing([f'{point.label} {point.mean:+.3f}' for point in points])}."
+        caption = "Right of the line is better. Bars are 95 % intervals over seeds, each by itself."
+        return saved(Drawing(canvas, name, alt, caption))
