@@ -10,7 +10,6 @@ import ctypes
 import faulthandler
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
@@ -18,23 +17,19 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures import wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+from bench.engines.process import Deadline, Gone, Process
 from bench.errors import EngineError
 from bench.schedule import Watch
 
-if TYPE_CHECKING:
-    from pebble import ProcessFuture
-
+# How often messages are looked for; an answer is there at once.
 POLL_SECONDS = 0.2
-# A worker that is gone for so many looks, and whose cell has no end, ended without a word (exit code 0).
-GONE_POLLS = 10
+# Importing torch and making a device's context takes seconds; on a cold and busy disk, minutes.
+START_SECONDS = 600.0
 OUTPUT_LINES = 20
 STALE_SECONDS = 24 * 3600
 
@@ -87,7 +82,7 @@ class LocalEngine:
         sent = {**job, "progress": str(self.folder / "progress.jsonl"), "device": self.device}
         try:
             result: dict[str, Any] = self._call(_run_job, [sent], deadline_seconds, watch)
-        except FutureTimeout:
+        except TimeoutError:
             return {"status": "timeout", "reason": f"passed its deadline of {deadline_seconds:g} s"}
         except _Died as death:
             status, reason = cause_of_death(death.exit_code, out_of_memory_kills() - killed_before)
@@ -120,42 +115,29 @@ class LocalEngine:
     def _attempt(
         self, function: Callable[..., Any], args: Sequence[Any], deadline_seconds: float | None, watch: Watch
     ) -> Any:
-        from pebble import ProcessExpired
-
-        if not self.warm:
-            watch({"kind": "starting"})
         self.said = self._log.stat().st_size
-        (self.folder / "progress.jsonl").write_text("", encoding="utf-8")
+        progress = self.folder / "progress.jsonl"
+        progress.write_text("", encoding="utf-8")
         os.utime(self.folder)  # a sign of life for `_own_folder` of other runs
-        begun = False
-        error: BaseException | None
-        try:
-            future = self.pool.schedule(function, args=args, timeout=deadline_seconds)
-        except RuntimeError:  # how the pool says that its idle worker died
-            error = BrokenProcessPool()
-        else:
-            begun = self._follow(future, watch)
-            error = future.exception() if future.done() else ProcessExpired("gone", code=0)
-        if isinstance(error, ProcessExpired | BrokenProcessPool):
-            said = self._output()
-            self._restart()
-            raise _Died(begun, getattr(error, "exitcode", None), said)
-        self.warm = not isinstance(error, FutureTimeout)
-        if error is not None:
-            raise error
-        return future.result()
-
-    def _follow(self, future: ProcessFuture[Any], watch: Watch) -> bool:
-        """Pass on messages until the call is over or its worker is gone; return whether a job had begun."""
-        pid, gone, done = 0, 0, False
-        with (self.folder / "progress.jsonl").open(encoding="utf-8") as lines:
-            while not done and gone < GONE_POLLS:
-                done = bool(wait([future], timeout=POLL_SECONDS).done)
-                for message in _messages(lines):
-                    pid = message.get("pid", pid)
-                    watch(message)
-                gone = gone + 1 if pid and not _is_alive(pid) else 0
-        return pid > 0
+        with progress.open(encoding="utf-8") as lines:
+            call = _Follower(self.worker, lines, watch)
+            try:
+                if not self.warm:
+                    watch({"kind": "starting"})
+                    call.ended(Deadline(START_SECONDS))
+                    self.warm = True
+                self.worker.send(function, args)
+                return call.ended(Deadline(deadline_seconds))
+            except TimeoutError:
+                starting = not self.warm
+                self._restart()
+                if starting:
+                    raise EngineError(f"the worker process did not start in {START_SECONDS:g} s") from None
+                raise
+            except Gone as gone:
+                said = self._output()
+                self._restart()
+                raise _Died(call.begun, gone.exit_code, said) from None
 
     def _output(self) -> list[str]:
         """Return the last lines that the worker printed in this call."""
@@ -163,28 +145,38 @@ class LocalEngine:
         return [line for line in text.splitlines() if line.strip()][-OUTPUT_LINES:]
 
     def _start(self) -> None:
-        from pebble import ProcessPool
-
         self.warm = False
         self._log = self.folder / "worker.log"
         self._log.write_bytes(b"")
-        self.pool = ProcessPool(
-            max_workers=1,
-            context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=[os.getpid(), str(self.folder), self.device],
-        )
-        with _interrupts_blocked():
-            self.pool.active  # noqa: B018 - starts the pool, and its first worker
+        self.worker = Process(_start_worker, [os.getpid(), str(self.folder), self.device])
 
     def _stop(self) -> None:
-        """Kill the worker, whatever it is doing."""
-        self.pool.stop()
-        self.pool.join()
+        """End the worker, whatever it is doing."""
+        self.worker.end()
 
     def _restart(self) -> None:
         self._stop()
         self._start()
+
+
+class _Follower:
+    """Waits for the worker, and passes on what it says meanwhile; `begun` says whether it has taken up a job."""
+
+    def __init__(self, worker: Process, lines: TextIO, watch: Watch) -> None:
+        self._worker, self._lines, self._watch = worker, lines, watch
+        self.begun = False
+
+    def ended(self, deadline: Deadline) -> Any:
+        """Return what the worker answers. Raises what it raises, TimeoutError and Gone."""
+        done = False
+        while not done:
+            done = self._worker.answered(POLL_SECONDS)
+            for message in _messages(self._lines):
+                self.begun = self.begun or message["kind"] == "begun"
+                self._watch(message)
+            if not done and deadline.passed():
+                raise TimeoutError
+        return self._worker.answer()
 
 
 class _Died(Exception):
@@ -224,16 +216,6 @@ def _own_folder() -> Path:
             if stale and owner.isdecimal() and not _is_alive(int(owner)):
                 shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"bench-{os.getpid()}-"))
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Have threads and processes that start here inherit a blocked SIGINT: Ctrl-C is the main thread's to handle."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _messages(lines: TextIO) -> Iterator[dict[str, Any]]:
