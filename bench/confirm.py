@@ -1,7 +1,7 @@
-"""Measures again, turn by turn, what a gate calls slower: the base's code and this one, on the same cells.
+"""Measures times anew, turn by turn: the base's code and this one, on the same cells.
 
-Times of two sessions on one machine differ by more than most changes of code. Times of two codes that take turns in one
-session don't: whatever the machine does, it does to both.
+Times of two sessions on one machine differ by more than most changes of code: a slow moment looks like a slow code, and
+hides one. Times of two codes that take turns in one session don't: whatever the machine does, it does to both.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pathlib import Path
 
 import bench
 from bench import git
-from bench.compare.gate import Change, Gate, Verdict
+from bench.compare.gate import ROUNDING, Change, Found, Gate, change_of, judged, not_comparable
 from bench.compare.measures import Limit
-from bench.compare.statistics import ALPHA, MIN_SEEDS, difference, holm
+from bench.compare.moderated import Prior
+from bench.compare.statistics import MIN_SEEDS, difference
 from bench.errors import UsageError
 from bench.naming import points
 from bench.record import Record
@@ -30,6 +31,9 @@ from bench.sides import load
 # Seeds of a point that are run again: each is as good as another for its time.
 MOST_SEEDS = 2
 INSTEAD = "; give --base-code FOLDER"
+
+Told = Callable[[str], None]
+Turn = tuple[Mapping[str, Record], Mapping[str, Record]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Codes:
 
 
 @contextmanager
-def codes(base: Sequence[Record], given: Path | None) -> Iterator[Codes]:
+def codes(base: Sequence[Record], given: Path | None, told: Told) -> Iterator[Codes]:
     """Have both codes at hand: the base's is a folder, or the commit of its records, checked out for a while."""
     here = Path(bench.__file__).parents[1]
     if given is not None:
@@ -53,6 +57,8 @@ def codes(base: Sequence[Record], given: Path | None) -> Iterator[Codes]:
     commit = commits.pop() if len(commits) == 1 else ""
     if not commit:
         raise UsageError("--confirm: the base's records do not say which commit they are of" + INSTEAD)
+    if any(record.environment.get("git_dirty") for record in base):
+        told(f"the base's records are of commit {commit[:7]} with changes on top, which are not run again")
     with tempfile.TemporaryDirectory(prefix="bench-base-") as folder:
         target = Path(folder) / "code"
         git.ask("--confirm", "worktree", "add", "--detach", str(target), commit, folder=here, instead=INSTEAD)
@@ -62,39 +68,58 @@ def codes(base: Sequence[Record], given: Path | None) -> Iterator[Codes]:
             git.ask("--confirm", "worktree", "remove", "--force", str(target), folder=here, instead=INSTEAD)
 
 
-def slower(gate: Gate, limits: Sequence[Limit]) -> list[Change]:
-    """Return the regressions that can be confirmed: those of times."""
-    timed = {limit.measure.name for limit in limits if limit.measure.family == "time"}
-    return [change for change in gate.regressions if change.measure in timed]
+def timed(limits: Sequence[Limit]) -> list[Limit]:
+    """Return the limits that are judged turn by turn: those of times."""
+    return [limit for limit in limits if limit.measure.family == "time"]
 
 
 def confirmed(
-    gate: Gate,
-    limits: Sequence[Limit],
-    new: Sequence[Record],
-    suite: Path,
-    both: Codes,
-    rounds: int,
-    told: Callable[[str], None],
+    gate: Gate, limits: Sequence[Limit], new: Sequence[Record], suite: Path, both: Codes, rounds: int, told: Told
 ) -> Gate:
-    """Run the cells of what is slower again, so many rounds, and return the gate with what that says of it."""
-    asked = slower(gate, limits)
+    """Return the gate with its times judged by so many rounds, in which the two codes run its cells in turn."""
+    asked = {limit.measure.name: limit for limit in timed(limits)}
+    between = {(change.measure, change.point): change for change in gate.changes if change.measure in asked}
     named = points([record.cell for record in new])
-    cells: dict[str, list[str]] = {}
+    held: dict[str, list[Record]] = {}
     for record in new:
-        if record.status == "ok" and len(cells.setdefault(named[record.cell_id], [])) < MOST_SEEDS:
-            cells[named[record.cell_id]].append(record.cell_id)
-    wanted = sorted({cell_id for change in asked for cell_id in cells[change.point]})
-    taken: list[tuple[dict[str, Record], dict[str, Record]]] = []
+        if record.status == "ok":
+            held.setdefault(named[record.cell_id], []).append(record)
+    cells = {
+        name: _cells(limit, {point: held[point] for measure, point in between if measure == name})
+        for name, limit in asked.items()
+    }
+    wanted = sorted({cell_id for of in cells.values() for ids in of.values() for cell_id in ids})
+    turns = list(_turns(both, suite, wanted, rounds, told)) if wanted else []
+    judgements = {
+        (change.measure, change.point): change
+        for name, limit in asked.items()
+        for change in _judged(limit, cells[name], turns, between)
+    }
+    return replace(gate, changes=tuple(judgements.get((c.measure, c.point), c) for c in gate.changes))
+
+
+def _cells(limit: Limit, held: Mapping[str, Sequence[Record]]) -> dict[str, tuple[str, ...]]:
+    """Return the cells that are run again for each point: a few seeds of it.
+
+    A model's latency is measured once for all cells that have it: the quickest of them will do for all.
+    """
+    raw = limit.measure.raw
+    if raw is None:
+        return {point: tuple(r.cell_id for r in records[:MOST_SEEDS]) for point, records in held.items()}
+    quickest: dict[object, Record] = {}
+    for record in sorted((r for records in held.values() for r in records), key=lambda r: r.seconds.marginal or 0.0):
+        quickest.setdefault(raw(record), record)
+    return {point: tuple({quickest[raw(r)].cell_id: None for r in records}) for point, records in held.items()}
+
+
+def _turns(both: Codes, suite: Path, cells: Sequence[str], rounds: int, told: Told) -> Iterator[Turn]:
+    """Yield what the base's code and the new one measured in each round."""
     for number in range(rounds):
         found = {}
         for side in _order(number):
             told(f"round {number + 1} of {rounds}: {side}")
-            found[side] = _run(getattr(both, side), suite, wanted)
-        taken.append((found["base"], found["new"]))
-    by_name = {limit.measure.name: limit for limit in limits}
-    ratios = {change: _ratios(by_name[change.measure], cells[change.point], taken) for change in asked}
-    return replace(gate, changes=_judged(gate.changes, ratios, by_name))
+            found[side] = _run(getattr(both, side), suite, cells)
+        yield found["base"], found["new"]
 
 
 def _order(number: int) -> tuple[str, str]:
@@ -107,10 +132,10 @@ def _run(code: Path, suite: Path, cells: Sequence[str]) -> dict[str, Record]:
     paths = [str(folder) for folder in (code, code / "src") if folder.is_dir()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
     with tempfile.TemporaryDirectory(prefix="bench-again-") as results:
-        command = [sys.executable, "-m", "bench", "run", str(suite.resolve()), "--only", f"cell={'|'.join(cells)}"]
+        # -P: not what happens to lie in this folder, but what is on the path.
+        command = [sys.executable, "-P", "-m", "bench", "run", str(suite), "--only", f"cell={'|'.join(cells)}"]
         done = subprocess.run(
             [*command, "--results", results, "--no-report"],
-            cwd=code,
             env=environment,
             capture_output=True,
             text=True,
@@ -123,41 +148,49 @@ def _run(code: Path, suite: Path, cells: Sequence[str]) -> dict[str, Record]:
         return {record.cell_id: record for record in load(str(folder), Path(results))}
 
 
-def _ratios(
-    limit: Limit, cells: Sequence[str], taken: Sequence[tuple[Mapping[str, Record], Mapping[str, Record]]]
-) -> list[float]:
-    """Return the logarithm of new to base of each round, the mean over cells."""
-    found = []
-    for base, new in taken:
-        both = [(limit.measure.read(base[i]), limit.measure.read(new[i])) for i in cells if i in base and i in new]
-        logs = [math.log(y / x) for x, y in both if x and y]
-        if logs:
-            found.append(statistics.fmean(logs))
-    return found
-
-
 def _judged(
-    changes: Sequence[Change], ratios: Mapping[Change, Sequence[float]], limits: Mapping[str, Limit]
-) -> tuple[Change, ...]:
-    """Return changes with the verdicts that the rounds give."""
-    told = {change: difference(logs) for change, logs in ratios.items() if len(logs) >= MIN_SEEDS}
-    tested = {change: d.p for change, d in told.items() if d is not None and d.p is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    made = []
-    for change in changes:
-        if change not in ratios:
-            made.append(change)
+    limit: Limit,
+    cells: Mapping[str, Sequence[str]],
+    turns: Sequence[Turn],
+    between: Mapping[tuple[str, str], Change],
+) -> list[Change]:
+    """Return the changes of one measure as the rounds tell them; deviations of points lean on each other."""
+    name = limit.measure.name
+    pairs = {point: _pairs(limit, ids, turns) for point, ids in cells.items()}
+    logs = {point: [math.log(y / x) for x, y in held] for point, held in pairs.items()}
+    # Points that share their cells share their numbers: once is enough to know the noise from.
+    prior = Prior.of({cells[point]: found for point, found in logs.items()}.values())
+    found = []
+    for point, ratios in logs.items():
+        d = difference(ratios, prior) if len(ratios) >= MIN_SEEDS else None
+        if d is None or d.p is None:
+            why = f"turn by turn {len(ratios)} of the {MIN_SEEDS} rounds that a verdict needs could be timed"
+            found.append(not_comparable(limit, point, why))
             continue
-        d, p = told.get(change), adjusted.get(change)
-        if d is None or p is None:
-            note = f"not confirmed: {len(ratios[change])} of the {MIN_SEEDS} rounds that it needs could be timed"
-            made.append(replace(change, verdict="not comparable", note=note))
-            continue
-        ratio = math.exp(d.mean) - 1
-        limit = limits[change.measure]
-        allowed = limit.amount if limit.relative else limit.amount / (change.base or math.inf)
-        verdict: Verdict = "regression" if p < ALPHA and ratio > allowed else "no change shown"
-        word = "confirmed" if verdict == "regression" else "not confirmed"
-        note = f"{word}: {ratio:+.1%} in {d.n} rounds turn by turn; {change.change or 0:+.1%} between the sessions"
-        made.append(replace(change, change=ratio, p=p, verdict=verdict, note=note))
-    return tuple(made)
+        base, new = (statistics.median(side) for side in zip(*pairs[point], strict=True))
+        ratio, told = math.exp(d.mean) - 1, between[name, point].change
+        note = f"turn by turn, {d.n} rounds" + ("" if told is None else f"; {told:+.1%} between the sessions")
+        allowed = limit.amount if limit.relative else limit.amount / base
+        change = change_of(limit, point, base, new, ratio, note)
+        found.append(Found(change, ratio, allowed + ROUNDING, d.p, shared=cells[point]))
+    return [_with_word(change, between[name, change.point]) for change in judged(found)]
+
+
+def _with_word(change: Change, before: Change) -> Change:
+    """Say of what the sessions called a regression whether the rounds do."""
+    if before.verdict != "regression" or change.verdict == "not comparable":
+        return change
+    word = "confirmed" if change.verdict == "regression" else "not confirmed"
+    return replace(change, note=f"{word}: {change.change or 0:+.1%} {change.note}")
+
+
+def _pairs(limit: Limit, cells: Sequence[str], turns: Sequence[Turn]) -> list[tuple[float, float]]:
+    """Return base and new of each round, geometric means over cells; without rounds that could not be timed."""
+    found = []
+    for base, new in turns:
+        both = [(limit.measure.read(base[i]), limit.measure.read(new[i])) for i in cells if i in base and i in new]
+        logs = [(math.log(x), math.log(y)) for x, y in both if x and y]
+        if logs:
+            x, y = (math.exp(statistics.fmean(side)) for side in zip(*logs, strict=True))
+            found.append((x, y))
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +14,13 @@ import typer
 from bench.errors import OptionError, UsageError, did_you_mean, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.compare.history import Run
-    from bench.record import Record
+    from bench.record import Better, Record
+
+# Columns of a line before a cell's title, and those of a pipe.
+MARGIN, PIPE = 44, 200
 
 baseline_app = typer.Typer(help="Keep what a suite gave, as text for git.", no_args_is_help=True)
 
@@ -22,7 +29,9 @@ history_app = typer.Typer(help="Follow a suite from commit to commit.", no_args_
 Side = Annotated[str, typer.Argument(help="A results folder, a baseline, git:REF, or a pytest-benchmark file.")]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 Name = Annotated[str, typer.Argument(help="A suite's name: a folder of the results.", show_default=False)]
-Only = Annotated[str | None, typer.Option(help="Cells to take: a part of their title, such as distill.")]
+Only = Annotated[
+    str, typer.Option(help="Cells to take: strategy=scratch|distill,size=100, or cell=ID.", show_default=False)
+]
 
 
 def compare(
@@ -32,8 +41,8 @@ def compare(
     form: Annotated[str, typer.Option("--format", help="text, md, json, junit, github or badge.")] = "text",
     output: Annotated[Path | None, typer.Option(help="Write it there, and print the text.")] = None,
     confirm: Annotated[
-        Path | None, typer.Option(help="The suite: run what is slower again, the base's code and this one in turn.")
-    ] = None,
+        bool, typer.Option("--confirm", help="Measure times anew: the base's code and this one take turns.")
+    ] = False,
     base_code: Annotated[
         Path | None, typer.Option(help="The base's code, a folder; else the commit of its records.")
     ] = None,
@@ -44,8 +53,9 @@ def compare(
     from bench import confirm as again
     from bench import sides
     from bench.compare.gate import compare as held_against
-    from bench.compare.measures import DEFAULTS, METRICS, parse
+    from bench.compare.measures import DEFAULTS, parse
     from bench.compare.outputs import FORMATS, text
+    from bench.tasks import every_metric
 
     if form not in FORMATS:
         hint = did_you_mean(nearest(form, FORMATS)) or f"; choose {', '.join(FORMATS)}"
@@ -56,17 +66,21 @@ def compare(
     else:
         before = sides.load(base, results)
         after = sides.load(new, results, sides.suite_of(before))
-    metrics = sorted({*METRICS, *(name for record in (*before, *after) for name in record.metrics)})
+    metrics: dict[str, Better] = dict.fromkeys((name for r in (*before, *after) for name in r.metrics), "higher")
+    metrics |= every_metric()
     asked, where = (fail_on, "--fail-on") if fail_on else (sides.gate_of(new) or sides.gate_of(base), "gate")
     try:
         limits, status = parse(asked or DEFAULTS, metrics)
     except OptionError as error:
         raise UsageError(f"{where}: {error}") from None
+    suite = Path(new) / "suite.json"
+    if confirm and not suite.is_file():
+        raise UsageError(f"--confirm: {new} is no results folder, so what to run again is not known")
     gate = held_against(before, after, limits, status)
-    if confirm is not None and again.slower(gate, limits):
-        with again.codes(before, base_code) as both:
-            note = partial(print, file=sys.stderr, flush=True)
-            gate = again.confirmed(gate, limits, after, confirm, both, rounds, note)
+    if confirm and again.timed(limits):
+        told = partial(print, file=sys.stderr, flush=True)
+        with again.codes(before, base_code, told) as both:
+            gate = again.confirmed(gate, limits, after, suite, both, rounds, told)
     if output is None:
         print(FORMATS[form](gate), end="")
     else:
@@ -79,22 +93,33 @@ def compare(
 
 
 @baseline_app.command("save")
-def save(suite: Name, only: Only = None, results: Results = Path("results")) -> None:
-    """Keep the records of a suite as its baseline; with --only, put these cells in the place of those it has."""
+def save(suite: Name, results: Results = Path("results")) -> None:
+    """Keep the records of a suite as its baseline."""
     from bench import sides
+
+    _keep(sides.baseline_path(results, suite), _run(suite, results))
+
+
+@baseline_app.command("update")
+def update(suite: Name, only: Only, results: Results = Path("results")) -> None:
+    """Put some records of a suite in the place of those that its baseline has, and keep the others."""
+    from bench import sides
+    from bench.only import kept
+
+    path = sides.baseline_path(results, suite)
+    before, made = _read(path), _run(suite, results)
+    # What the expression names goes, also where a cell has another identity now; what it names of the run comes.
+    chosen = kept(only, [record.cell for record in (*before, *made)])
+    new = [record for record in made if record.cell_id in chosen]
+    if not new:
+        raise UsageError(f"--only {only}: none of these cells has a record in {results / suite}")
+    _keep(path, [*(record for record in before if record.cell_id not in chosen), *new])
+
+
+def _keep(path: Path, records: Sequence[Record]) -> None:
     from bench.compare import baseline
-    from bench.naming import titles
     from bench.store import write_text
 
-    records = _run(suite, results)
-    path = sides.baseline_path(results, suite)
-    if only is not None:
-        kept = {record.cell_id: record for record in (_read(path) if path.exists() else [])}
-        named = titles([record.cell for record in {**kept, **{r.cell_id: r for r in records}}.values()])
-        chosen = [record for record in records if only in named[record.cell_id]]
-        if not chosen:
-            raise UsageError(f"--only {only}: no cell of {suite} has this in its title")
-        records = [*(record for cell_id, record in kept.items() if only not in named[cell_id]), *chosen]
     write_text(path, baseline.text(records))
     print(f"{path}: {len(records)} cells, {path.stat().st_size / 1000:.0f} kB")
     bad = [record for record in records if record.status not in ("ok", "skipped")]
@@ -142,10 +167,13 @@ def show(suite: Name, results: Results = Path("results")) -> None:
     path = sides.baseline_path(results, suite)
     records = _read(path)
     named = titles([record.cell for record in records])
+    room = max(shutil.get_terminal_size((PIPE, 24)).columns - MARGIN, 20)
     for record in records:
-        accuracy = record.metrics.get("accuracy")
-        told = "" if accuracy is None else f"accuracy {accuracy:.4f}"
-        print(f"{record.cell_id}  {record.status:<8} {told:<16} {named[record.cell_id]}")
+        first = next((f"{name} {value:.4f}" for name, value in record.metrics.items() if value is not None), "")
+        start = f"{record.cell_id}  {record.status:<12}{first:<18}"
+        for part in textwrap.wrap(named[record.cell_id], room):
+            print(f"{start:<{MARGIN}}{part}")
+            start = ""
 
 
 def _run(suite: str, results: Path) -> list[Record]:

@@ -12,16 +12,15 @@ from functools import cached_property
 from operator import getitem
 from typing import Any
 
-from bench.axes import AXES, Point, axis_value, instead, specs
-from bench.document import parse
+from bench.axes import AXES, Point, axis_value, specs
 from bench.errors import SuiteError, UsageError, did_you_mean, nearest
 from bench.machine import many_objects
 from bench.naming import titles
+from bench.only import CELL, parse_only
 from bench.resolve import Entry, Resolver
-from bench.suite import Suite, matches, same
+from bench.suite import Suite, matches
 
-CELL = "cell"
-__all__ = ["Entry", "Plan", "expand", "parse_only"]
+__all__ = ["Entry", "Plan", "expand"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def expand(suite: Suite, only: str | None = None) -> Plan:
     they need.
     """
     resolver = Resolver(suite)
-    wanted = {} if only is None else parse_only(only, suite)
+    wanted = {} if only is None else parse_only(only, suite.matrix.axes())
     cells = wanted.pop(CELL, None)
     entries: dict[str, Entry] = {}
     for point in _points(suite):
@@ -105,26 +104,6 @@ def _twice(suite: Suite, first: Entry, second: Entry) -> SuiteError:
     axis = next(axis for axis, trail in second.trail.items() if trail != first.trail[axis])
     words = " · ".join([*names, f"n={cell.size}", f"seed {cell.seed}"])
     return suite.error(second.trail[axis], f"two cells of the matrix are the same: {words}")
-
-
-def parse_only(text: str, suite: Suite) -> dict[str, list[Any]]:
-    """Read "strategy=scratch|distill,size=100" as axis -> allowed values: names, or values as YAML reads them."""
-    axes = suite.matrix.axes()
-    wanted: dict[str, list[Any]] = {}
-    for part in text.split(","):
-        axis, equals, values = part.strip().partition("=")
-        if not equals:
-            raise UsageError(f"--only {text}: write it as AXIS=VALUE, for example strategy=scratch|distill,size=100")
-        if axis == CELL:
-            wanted[axis] = [word.strip() for word in values.split("|")]
-            continue
-        if axis not in axes:
-            raise UsageError(f"--only {text}: unknown axis {axis!r}{did_you_mean(nearest(axis, [*axes, CELL]))}")
-        wanted[axis] = [parse(value, f"--only {text}", mapping=False).data["value"] for value in values.split("|")]
-        for value, word in zip(wanted[axis], values.split("|"), strict=True):
-            if not any(same(value, known) for known in axes[axis]):
-                raise UsageError(f"--only {text}: the suite has no {axis} {word!r}{instead(word, axes[axis])}")
-    return wanted
 
 
 def _points(suite: Suite) -> Iterator[Point]:

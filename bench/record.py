@@ -17,6 +17,7 @@ from bench.registry import adapter
 
 SCHEMA = 1
 Status = Literal["ok", "failed", "oom", "timeout", "diverged", "skipped", "interrupted"]
+Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any
 from bench.axes import AXES, Point, Value, Who, axis_value, instead, specs, who
 from bench.backbones import Backbone, find
 from bench.cell import Cell, canonical
-from bench.compare.measures import METRICS
 from bench.compare.measures import parse as parse_limits
 from bench.datasets import Dataset, Facts, datasets
 from bench.document import Trail
@@ -71,7 +70,7 @@ class Resolver:
     def __post_init__(self) -> None:
         self.task: Task = self._plugin(tasks, self.suite.task, ("task",))
         try:
-            parse_limits(self.suite.gate, [*METRICS, self.task.primary])
+            parse_limits(self.suite.gate, self.task.metrics)
         except OptionError as error:
             raise self.suite.locate(error, ("gate",)) from None
         known = self._known()

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.backbones import sources
-from bench.compare.measures import METRICS, limit_pattern
+from bench.compare.measures import limit_pattern
 from bench.datasets import datasets
 from bench.recipe import Recipe
 from bench.registry import Registry, adapter
 from bench.strategies import strategies
 from bench.suite import Suite
-from bench.tasks import tasks
+from bench.tasks import every_metric, tasks
 
 Schema = dict[str, Any]
 
@@ -29,8 +29,7 @@ def suite_schema() -> Schema:
     definitions.update(recipe.pop("$defs", {}))
     definitions["Recipe"] = recipe
     schema["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
-    primaries = [tasks.get(name).primary for name in tasks.names()]
-    schema["properties"]["gate"]["items"]["pattern"] = limit_pattern([*METRICS, *primaries])
+    schema["properties"]["gate"]["items"]["pattern"] = limit_pattern(every_metric())
     definitions["Assignment"]["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
     schema["properties"]["task"] = _any_of(tasks, definitions)
     matrix = definitions["Matrix"]

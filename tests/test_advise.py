@@ -200,6 +200,19 @@ def test_advice_is_text_that_fits_the_terminal_and_names_the_choice():
     assert "Beyond the limits:" in text
 
 
+def test_a_time_that_is_not_valid_says_so_wherever_it_is_told():
+    noisy = replace(homework(), records=tuple(replace(r, timing_valid=False) for r in homework().records))
+    (told,) = advised(noisy, Limits(), 500)
+    assert "(timing not valid)" in " ".join(told.text(80).split())
+    assert told.json["sizes"][0]["recommended"]["timing_valid"] is False
+    (section,) = sections(noisy)
+    table = next(
+        b for b in answer(section, boards(section, "accuracy"), "accuracy", tabled=True) if isinstance(b, Table)
+    )
+    assert all(row[3].text.endswith("(timing not valid)") for row in table.rows)
+    assert "not valid" not in advised(homework(), Limits(), 500)[0].text(80)
+
+
 def test_a_size_that_was_not_measured_is_answered_by_the_nearest_and_says_so():
     (counsel,) = advised(homework(), Limits(), 900)
     assert "n = 900 was not measured; the nearest size that was is 500." in counsel.text(200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import subprocess
 from dataclasses import replace
@@ -14,9 +13,11 @@ from runs import bench
 
 from bench import confirm
 from bench.compare.gate import compare
-from bench.compare.measures import METRICS, parse
+from bench.compare.measures import parse
 from bench.compare.outputs import text
 from bench.errors import UsageError
+from bench.record import Latency
+from bench.tasks import every_metric
 from suites import write
 
 LIMIT = "seconds_train:+10%"
@@ -40,79 +41,102 @@ def runs(train: float):
 
 
 def gate_of(base, new):
-    limits, status = parse([LIMIT], METRICS)
+    limits, status = parse([LIMIT], every_metric())
     return compare(base, new, limits, status), limits
 
 
-def measured(monkeypatch, by: float, told=None):
-    """Have runs that take turns say that the new code takes so many times as long."""
+def measured(monkeypatch, by: float, change=lambda r, by: r):
+    """Have runs that take turns say that the new code takes so many times as long; return the cells that were run."""
     drift = iter([1.0, 1.3, 0.8, 1.1, 0.9, 1.0] * 4)
+    asked = []
 
     def run(code, suite, cells):
-        assert cells == sorted(r.cell_id for r in runs(1.0)[: confirm.MOST_SEEDS])
-        scale = next(drift) if code.name == "base" else 0.0
-        run.scale = scale or run.scale
-        of = runs(5.0 * run.scale * (by if code.name == "new" else 1.0))
-        return {r.cell_id: r for r in of}
+        asked.append(cells)
+        run.scale = next(drift) if code.name == "base" else run.scale
+        scale = run.scale * (by if code.name == "new" else 1.0)
+        return {r.cell_id: change(r, scale) for r in runs(5.0 * scale) if r.cell_id in cells}
 
     run.scale = 1.0
     monkeypatch.setattr(confirm, "_run", run)
-
-
-def again(monkeypatch, by: float):
     monkeypatch.setattr(confirm, "_order", lambda number: ("base", "new"))
-    outcome, limits = gate_of(runs(5.0), runs(6.5))
-    assert outcome.exit_code == 1
-    measured(monkeypatch, by)
+    return asked
+
+
+def again(outcome, limits, new):
     both = confirm.Codes(Path("/base"), Path("/new"))
     rounds: list[str] = []
-    return confirm.confirmed(outcome, limits, runs(6.5), Path("s.yaml"), both, 3, rounds.append), rounds
+    return confirm.confirmed(outcome, limits, new, Path("s.json"), both, 3, rounds.append), rounds
 
 
 def test_a_slow_moment_is_not_confirmed(monkeypatch):
-    outcome, rounds = again(monkeypatch, 1.0)
+    outcome, limits = gate_of(runs(5.0), runs(6.5))
+    assert outcome.exit_code == 1
+    asked = measured(monkeypatch, 1.0)
+    outcome, rounds = again(outcome, limits, runs(6.5))
     (change,) = outcome.changes
     assert (change.verdict, outcome.exit_code) == ("no change shown", 0)
-    assert change.note == "not confirmed: +0.0% in 3 rounds turn by turn; +30.0% between the sessions"
+    assert change.note == "not confirmed: +0.0% turn by turn, 3 rounds; +30.0% between the sessions"
     assert f"{change.note}: seconds_train of full_finetune · n=100" in text(outcome).splitlines()
-    assert rounds[0] == "round 1 of 3: base"
-    assert len(rounds) == 6
+    assert (len(rounds), rounds[0]) == (6, "round 1 of 3: base")
+    assert all(cells == sorted(r.cell_id for r in runs(1.0)[: confirm.MOST_SEEDS]) for cells in asked)
 
 
 def test_a_slower_code_is_confirmed_whatever_the_machine_does_meanwhile(monkeypatch):
-    outcome, _ = again(monkeypatch, 1.25)
+    outcome, limits = gate_of(runs(5.0), runs(6.5))
+    measured(monkeypatch, 1.25)
+    outcome, _ = again(outcome, limits, runs(6.5))
     (change,) = outcome.changes
     assert (change.verdict, outcome.exit_code) == ("regression", 1)
     assert change.change == pytest.approx(0.25)
-    assert change.note.startswith("confirmed: +25.0% in 3 rounds")
+    assert change.note.startswith("confirmed: +25.0% turn by turn, 3 rounds")
 
 
-def test_the_sides_take_turns_at_going_first():
-    assert [confirm._order(number) for number in range(3)] == [("base", "new"), ("new", "base"), ("base", "new")]
+def test_a_slower_code_is_found_though_a_fast_moment_hid_it(monkeypatch):
+    outcome, limits = gate_of(runs(5.0), runs(4.0))
+    assert outcome.exit_code == 0
+    measured(monkeypatch, 1.25)
+    outcome, _ = again(outcome, limits, runs(4.0))
+    (change,) = outcome.changes
+    assert (change.verdict, outcome.exit_code) == ("regression", 1)
+    assert change.note == "turn by turn, 3 rounds; -20.0% between the sessions"
+
+
+def test_a_latency_is_measured_with_the_quickest_cell_that_has_the_network(monkeypatch):
+    def with_latency(r, scale=1.0):
+        samples = tuple(scale * ms for ms in (2.0, 2.1, 2.2) * 10)
+        seconds = replace(r.seconds, marginal=9.0 - r.cell.seed)
+        return replace(r, seconds=seconds, latency=(Latency("cpu", 2, 1, samples[10], 2.2, 2.2, samples, 400.0),))
+
+    base, new = ([with_latency(r, scale) for r in runs(5.0)] for scale in (1.0, 1.3))
+    limits, status = parse(["latency_p50:+10%"], every_metric())
+    asked = measured(monkeypatch, 1.2, with_latency)
+    outcome, _ = again(compare(base, new, limits, status), limits, new)
+    assert all(cells == [runs(1.0)[2].cell_id] for cells in asked)
+    (change,) = outcome.changes
+    assert (change.verdict, change.change) == ("regression", pytest.approx(0.2))
 
 
 def test_only_times_are_measured_again():
-    base = runs(5.0)
-    more = [replace(r, cost=replace(r.cost, params_total=(r.cost.params_total or 0) + 1)) for r in runs(6.5)]
-    limits, status = parse([LIMIT, "params_total:+0"], METRICS)
-    outcome = compare(base, more, limits, status)
-    assert {change.measure for change in outcome.regressions} == {"seconds_train", "params_total"}
-    assert [change.measure for change in confirm.slower(outcome, limits)] == ["seconds_train"]
+    limits, _ = parse([LIMIT, "params_total:+0", "peak_memory_bytes:+5%"], every_metric())
+    assert [limit.measure.name for limit in confirm.timed(limits)] == ["seconds_train"]
 
 
-def test_rounds_that_could_not_be_timed_confirm_nothing():
+def test_rounds_that_could_not_be_timed_give_no_verdict(monkeypatch):
     outcome, limits = gate_of(runs(5.0), runs(6.5))
-    (change,) = outcome.regressions
-    made = confirm._judged(outcome.changes, {change: [math.log(1.3)] * 2}, {limits[0].measure.name: limits[0]})
-    assert made[0].verdict == "not comparable"
-    assert "2 of the 3 rounds" in made[0].note
+    measured(monkeypatch, 1.3, lambda r, scale: replace(r, timing_valid=False))
+    (change,) = again(outcome, limits, runs(6.5))[0].changes
+    assert change.verdict == "not comparable"
+    assert "0 of the 3 rounds" in change.note
 
 
 def test_a_base_of_an_unknown_commit_needs_its_code():
     bare = [replace(r, environment={}) for r in runs(5.0)]
-    with pytest.raises(UsageError, match="do not say which commit"), confirm.codes(bare, None):
+    with pytest.raises(UsageError, match="do not say which commit"), confirm.codes(bare, None, print):
         pass
-    with pytest.raises(UsageError, match="--base-code nowhere: is no folder"), confirm.codes(bare, Path("nowhere")):
+    with (
+        pytest.raises(UsageError, match="--base-code nowhere: is no folder"),
+        confirm.codes(bare, Path("nowhere"), print),
+    ):
         pass
 
 
@@ -145,7 +169,7 @@ def test_a_slower_commit_is_confirmed_by_the_command(tmp_path):
     git("commit", "-am", "slow")
     assert run("run", str(suite), "--results", "new", "--no-report").returncode == 0
     limits = ["--fail-on", "seconds_train:+30%"]
-    done = run("compare", "base/toy", "new/toy", *limits, "--confirm", str(suite), "--rounds", "5")
+    done = run("compare", "base/toy", "new/toy", *limits, "--confirm", "--rounds", "5")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "round 5 of 5: new" in done.stderr
     assert "(confirmed: +" in done.stdout

@@ -25,6 +25,8 @@ from bench.compare.outputs import FORMATS, github, junit, markdown, summary, tex
 from bench.errors import OptionError, StoreError
 from bench.record import Latency
 from bench.sides import load
+from bench.tasks import every_metric
+from bench.tasks.classify import Classify
 
 NAMES = ("scratch", "feature_extract", "full_finetune")
 
@@ -51,7 +53,7 @@ def runs(seeds: int = 5, noise: float = 0.004, draw: int = 0, **change):
 
 
 def gate(base, new, *limits: str) -> Gate:
-    metrics = ["accuracy", "macro_f1", "auroc", "nll", "ece"]
+    metrics = every_metric()
     return compare(base, new, *parse(limits or DEFAULTS, metrics))
 
 
@@ -71,18 +73,18 @@ WORSE = "full_finetune · n=500"
     st.sampled_from(["", "%"]),
 )
 def test_a_limit_says_how_far_a_measure_may_rise(name, amount, unit):
-    ((limit,), status) = parse([f"{name}:+{amount:f}{unit}"], ())
+    ((limit,), status) = parse([f"{name}:+{amount:f}{unit}"], {})
     assert not status
     assert limit.relative == (unit == "%")
     assert limit.allows(200.0) == pytest.approx(amount * 2 if unit else amount, abs=1e-5)
 
 
 def test_points_are_hundredths_and_a_metric_of_the_task_falls():
-    ((limit,), _) = parse(["accuracy:-1pp"], ["accuracy"])
+    ((limit,), _) = parse(["accuracy:-1pp"], every_metric())
     assert limit.allows(0.9) == pytest.approx(0.01)
-    assert parse(["status"], ()) == ((), True)
+    assert parse(["status"], {}) == ((), True)
     with pytest.raises(OptionError, match="accuracy has two limits: accuracy:-1pp and accuracy:-2pp"):
-        parse(["accuracy:-1pp", "accuracy:-2pp"], ["accuracy"])
+        parse(["accuracy:-1pp", "accuracy:-2pp"], every_metric())
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_points_are_hundredths_and_a_metric_of_the_task_falls():
         ("accuracy:-1", "write points, accuracy:-1pp, or a share of its value, accuracy:-1%"),
         ("accuracy:-200pp", "write points"),
         ("accuracy:1pp", "is no limit"),
-        ("acuracy:-1pp", "unknown measure 'acuracy'; did you mean 'accuracy'?"),
+        ("acuracy:-1pp", "unknown measure 'acuracy'; did you mean 'accuracy'"),
         ("latency_p5:+1%", "did you mean 'latency_p50'"),
         ("status:+0", "unknown measure 'status'; did you mean 'status'"),
         ("accuracy:+1pp", "accuracy is worse when it is lower; write accuracy:-1pp"),
@@ -105,7 +107,7 @@ def test_points_are_hundredths_and_a_metric_of_the_task_falls():
 )
 def test_a_wrong_limit_says_what_is_wrong_and_the_nearest_right_word(written, said):
     with pytest.raises(OptionError, match=re.escape(said)):
-        parse([written], ["accuracy", "nll"])
+        parse([written], Classify.metrics)
 
 
 # verdicts
@@ -532,10 +534,11 @@ def test_baselines_are_listed_shown_and_taken_in_part(tmp_path):
     assert len(bench(tmp_path, "baseline", "show", "shop").stdout.splitlines()) == 30
     for r in runs(draw=1):
         (tmp_path / "results/shop" / f"{r.cell_id}.json").write_text(json.dumps(r.to_json()), encoding="utf-8")
-    bench(tmp_path, "baseline", "save", "shop", "--only", "scratch")
+    bench(tmp_path, "baseline", "update", "shop", "--only", "strategy=scratch")
     after = (tmp_path / "results/baselines/shop.jsonl").read_text(encoding="utf-8")
     changed = [a for a, b in zip(after.splitlines(), before.splitlines(), strict=True) if a != b]
     assert len(changed) == 10
     assert all('"scratch"' in line for line in changed)
-    none = bench(tmp_path, "baseline", "save", "shop", "--only", "nothing")
-    assert (none.returncode, len(none.stderr.splitlines())) == (2, 1)
+    none = bench(tmp_path, "baseline", "update", "shop", "--only", "strategy=scrach")
+    assert (none.returncode, none.stdout) == (2, "")
+    assert none.stderr == "error: --only strategy=scrach: the suite has no strategy 'scrach'; did you mean 'scratch'?\n"

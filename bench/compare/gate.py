@@ -112,10 +112,11 @@ class _Pair:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A change before its family is known: `worse` is how far it got worse, in the limit's unit.
 
-    One that is not `sure`, of times on different machines, is no improvement, however fast.
+    One that is not `sure`, of times on different machines, is no improvement, however fast. Points that have one
+    measurement between them, as the latency of one network, name it in `shared`: together they are one test.
     """
 
     change: Change
@@ -123,6 +124,7 @@ class _Found:
     allowed: float
     p: float | None
     sure: bool = True
+    shared: object = None
 
 
 def compare(base: Sequence[Record], new: Sequence[Record], limits: Sequence[Limit], status: bool) -> Gate:
@@ -146,7 +148,7 @@ def compare(base: Sequence[Record], new: Sequence[Record], limits: Sequence[Limi
 def _family(limit: Limit, points: Mapping[str, Sequence[tuple[Record, Record]]], scales: Scales) -> list[Change]:
     """Return the changes of one measure at all points, with their verdicts."""
     read = limit.measure.read
-    found: list[_Found] = []
+    found: list[Found] = []
     pairs: dict[str, list[_Pair]] = {}
     for point, records in points.items():
         numbers = [(b, n, read(b), read(n)) for b, n in records]
@@ -154,23 +156,25 @@ def _family(limit: Limit, points: Mapping[str, Sequence[tuple[Record, Record]]],
         lost = next((n for _, n, x, y in numbers if x is not None and y is None), None)
         if lost is not None and limit.measure.family in ("score", "count"):
             why = lost.reasons.get(f"metrics.{limit.measure.name}") or "the new side gives no reason"
-            change = _change(limit, point, None, None, None, f"it has no value any more: {why}")
-            found.append(_Found(change, math.inf, 0.0, 0.0))
+            change = change_of(limit, point, None, None, None, f"it has no value any more: {why}")
+            found.append(Found(change, math.inf, 0.0, 0.0))
         elif held:
             pairs[point] = held
         else:
-            found.append(_none(limit, point, "one of the two has no valid number"))
+            found.append(not_comparable(limit, point, "one of the two has no valid number"))
     ways = {"count": _counted, "score": _scored, "time": _timed, "memory": _timed}
     found += ways[limit.measure.family](limit, pairs, scales)
-    return _judged(found)
+    return judged(found)
 
 
-def _judged(found: Sequence[_Found]) -> list[Change]:
-    tested = [i for i, each in enumerate(found) if each.p is not None]
-    adjusted = dict(zip(tested, holm([found[i].p or 0.0 for i in tested]), strict=True))
+def judged(found: Sequence[Found]) -> list[Change]:
+    """Return the changes of one measure at all points with their verdicts, p values adjusted by Holm."""
+    keys = [i if each.shared is None else each.shared for i, each in enumerate(found)]
+    tested = {key: each.p for key, each in zip(keys, found, strict=True) if each.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     changes = []
-    for i, each in enumerate(found):
-        p = adjusted.get(i)
+    for key, each in zip(keys, found, strict=True):
+        p = None if each.p is None else adjusted[key]
         if p is None:
             changes.append(each.change)
             continue
@@ -186,20 +190,20 @@ def _sign(limit: Limit) -> float:
     return -1.0 if limit.measure.better == "higher" else 1.0
 
 
-def _counted(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> list[_Found]:
+def _counted(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> list[Found]:
     """Judge each pair by itself: any that is beyond its limit is a regression, whatever the others are."""
     found = []
     for point, held in points.items():
         pair = max(held, key=lambda h: _sign(limit) * (h.y - h.x) - limit.allows(h.x))
         if pair.x == pair.y:
             pair = min(held, key=lambda h: _sign(limit) * (h.y - h.x))
-        change = _change(limit, point, pair.x, pair.y, pair.y - pair.x)
+        change = change_of(limit, point, pair.x, pair.y, pair.y - pair.x)
         p = 0.0 if pair.x != pair.y else 1.0
-        found.append(_Found(change, _sign(limit) * (pair.y - pair.x), limit.allows(pair.x), p))
+        found.append(Found(change, _sign(limit) * (pair.y - pair.x), limit.allows(pair.x), p))
     return found
 
 
-def _scored(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> list[_Found]:
+def _scored(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> list[Found]:
     """Judge means over seeds by their paired differences; of one seed, by who was right on the test examples."""
     gaps = {point: [pair.y - pair.x for pair in held] for point, held in points.items()}
     prior = Prior.of(gaps.values())
@@ -210,10 +214,12 @@ def _scored(limit: Limit, points: Mapping[str, Sequence[_Pair]], _: Scales) -> l
         if p is None and len(held) == 1 and limit.measure.name == "accuracy":
             p, note = _by_examples(held[0]), "McNemar on the test examples of one seed"
         if p is None:
-            found.append(_none(limit, point, f"{len(held)} of the {MIN_SEEDS} seeds that a verdict needs", base, new))
+            found.append(
+                not_comparable(limit, point, f"{len(held)} of the {MIN_SEEDS} seeds that a verdict needs", base, new)
+            )
             continue
-        change = _change(limit, point, base, new, new - base, note)
-        found.append(_Found(change, _sign(limit) * (new - base), limit.allows(base) + ROUNDING, p))
+        change = change_of(limit, point, base, new, new - base, note)
+        found.append(Found(change, _sign(limit) * (new - base), limit.allows(base) + ROUNDING, p))
     return found
 
 
@@ -230,7 +236,7 @@ def _by_examples(pair: _Pair) -> float | None:
     return mcnemar(x, y).p if x is not None and y is not None and len(x) == len(y) else None
 
 
-def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) -> list[_Found]:
+def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) -> list[Found]:
     """Judge ratios, as they are and less what the calibration kernels tell of the machine."""
     timed = {point: [_Timed.of(h, limit, scales) for h in held] for point, held in points.items()}
     priors = [Prior.of([t.ratio - by * t.shift for t in held] for held in timed.values()) for by in (0, 1)]
@@ -244,7 +250,7 @@ def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) 
             raw = limit.measure.raw is not None
             why = "too few raw samples for a verdict" if raw else f"{len(held)} of the {MIN_SEEDS} seeds that it needs"
         if why is not None:
-            found.append(_none(limit, point, why, base, new))
+            found.append(not_comparable(limit, point, why, base, new))
             continue
         changes = [math.exp(statistics.fmean(t.ratio - by * t.shift for t in held)) - 1 for by, _ in ways]
         change = min(changes, key=abs) if len({c > 0 for c in changes}) == 1 else 0.0
@@ -254,8 +260,11 @@ def _timed(limit: Limit, points: Mapping[str, Sequence[_Pair]], scales: Scales) 
         note = note if same else f"other machines, so twice the limit: {note or 'equally fast'}"
         allowed = (limit.amount if limit.relative else limit.amount / base) * (1.0 if same else ACROSS_MACHINES)
         p = max(p for _, p in ways if p is not None)
-        told_of = _change(limit, point, base, new, change, note)
-        found.append(_Found(told_of, _sign(limit) * change, allowed + ROUNDING, p, same))
+        told_of = change_of(limit, point, base, new, change, note)
+        shared = limit.measure.raw and tuple(
+            (limit.measure.raw(t.pair.base), limit.measure.raw(t.pair.new)) for t in held
+        )
+        found.append(Found(told_of, _sign(limit) * change, allowed + ROUNDING, p, same, shared))
     return found
 
 
@@ -369,12 +378,14 @@ def _differences(before: Record, now: Record) -> list[str]:
     return [f"{path}: {old!r} before, now {new!r}" for path, old, new in differing(before.cell, now.cell)]
 
 
-def _change(
+def change_of(
     limit: Limit, point: str, base: float | None, new: float | None, change: float | None, note: str = ""
 ) -> Change:
+    """Return a change whose verdict is not known yet."""
     return Change(limit.measure.name, point, limit.text, base, new, change, None, "no change shown", note)
 
 
-def _none(limit: Limit, point: str, why: str, base: float | None = None, new: float | None = None) -> _Found:
-    change = replace(_change(limit, point, base, new, None, why), verdict="not comparable")
-    return _Found(change, 0.0, 0.0, None)
+def not_comparable(limit: Limit, point: str, why: str, base: float | None = None, new: float | None = None) -> Found:
+    """Return what could not be compared, and why."""
+    change = replace(change_of(limit, point, base, new, None, why), verdict="not comparable")
+    return Found(change, 0.0, 0.0, None)

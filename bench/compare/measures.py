@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import OptionError, did_you_mean, nearest
-from bench.record import Record
+from bench.record import Better, Record
 
 # score   a metric of the task: varies with the seed, the same on any machine
 # count   of the model or its training: exact, the same on any machine
 # time    of one machine, and noisy; memory: of one machine
 Family = Literal["score", "count", "time", "memory"]
 STATUS = "status"
-# What the score of a classifier has; a task's primary metric and whatever records have is known as well.
-METRICS = ("accuracy", "macro_f1", "auroc", "nll", "ece")
-# The half of an interval is better small as well.
-LOWER_IS_BETTER = ("nll", "ece", "accuracy_ci95")
 # What any machine gives. Times of two sessions differ by more than most changes of code: they are compared when asked.
 DEFAULTS = (
     "accuracy:-1pp",
@@ -38,7 +34,7 @@ class Measure:
 
     name: str
     family: Family
-    better: Literal["higher", "lower"]
+    better: Better
     read: Callable[[Record], float | None]
     raw: Callable[[Record], tuple[float, ...]] | None = None
 
@@ -86,16 +82,15 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def measure_of(name: str) -> Measure:
-    """Return a measure by its name; whatever is none of the known ones is a metric of the task."""
-    better: Literal["higher", "lower"] = "lower" if name in LOWER_IS_BETTER else "higher"
+def measure_of(name: str, better: Better = "higher") -> Measure:
+    """Return a measure by its name; whatever is none of the known ones is a metric of a task, good in this way."""
     return MEASURES.get(name) or Measure(name, "score", better, _score(name))
 
 
-def parse(texts: Iterable[str], metrics: Sequence[str]) -> tuple[tuple[Limit, ...], bool]:
+def parse(texts: Iterable[str], metrics: Mapping[str, Better]) -> tuple[tuple[Limit, ...], bool]:
     """Read limits; say as well whether a change of status for the worse is one. Raises OptionError.
 
-    `metrics` are the names of the task's metrics that the records have.
+    `metrics` are the names of the task's metrics, and which way each is good.
     """
     limits: dict[str, Limit] = {}
     status = False
@@ -115,13 +110,13 @@ def parse(texts: Iterable[str], metrics: Sequence[str]) -> tuple[tuple[Limit, ..
 _GRAMMAR = re.compile(r"(?P<name>[A-Za-z]\w*):(?P<sign>[+-])(?P<amount>\d+(?:\.\d+)?)(?P<unit>%|pp)?")
 
 
-def limit_pattern(metrics: Sequence[str]) -> str:
+def limit_pattern(metrics: Iterable[str]) -> str:
     """Return a regular expression of what a limit may be, for editors."""
     names = "|".join(dict.fromkeys([*MEASURES, *metrics]))
     return rf"^({STATUS}|({names}):[+-]\d+(\.\d+)?(%|pp)?)$"
 
 
-def _limit(text: str, metrics: Sequence[str], number: int) -> Limit:
+def _limit(text: str, metrics: Mapping[str, Better], number: int) -> Limit:
     found = _GRAMMAR.fullmatch(text)
     if found is None:
         hint = did_you_mean(nearest(text, [*MEASURES, *metrics, STATUS], 1))
@@ -131,7 +126,7 @@ def _limit(text: str, metrics: Sequence[str], number: int) -> Limit:
     known = [*MEASURES, *metrics]
     if name not in known:
         raise OptionError(f"unknown measure {name!r}{did_you_mean(nearest(name, [*known, STATUS]))}", (number,))
-    measure = measure_of(name)
+    measure = measure_of(name, metrics.get(name, "higher"))
     worse = "-" if measure.better == "higher" else "+"
     if found["sign"] != worse:
         way, right = "lower" if worse == "-" else "higher", f"{name}:{worse}{found['amount']}{unit or ''}"

@@ -107,7 +107,11 @@ def _ahead(comparison: Comparison, gap: float) -> tuple[str, str]:
 
 def _time(line: Line, size: int) -> str:
     seconds = line.median(size, "seconds.standalone")
-    return MISSING if seconds is None else duration(seconds)
+    return MISSING if seconds is None else duration(seconds) + _doubted(line, size)
+
+
+def _doubted(line: Line, size: int) -> str:
+    return "" if line.timed(size) else " (timing not valid)"
 
 
 def _by_examples(choices: Sequence[Choice]) -> list[Block]:
@@ -203,7 +207,7 @@ def _price(line: Line, size: int) -> str:
     whole = line.values(size, "seconds.standalone")
     if not whole:
         return ""
-    text = f" in {duration(statistics.median(whole))}"
+    text = f" in {duration(statistics.median(whole))}{_doubted(line, size)}"
     alone = line.values(size, "seconds.parents")
     if len(alone) == len(whole) and any(alone):
         rest = statistics.median([w - p for w, p in zip(whole, alone, strict=True)])

@@ -76,7 +76,8 @@ def _told(choice: Choice, place: int) -> dict[str, Any] | None:
         return None
     line, summary = choice.ranked[place]
     found = {"strategy": line.label, "mean": summary.mean, "sd": summary.sd, "seeds": summary.n}
-    return {**found, "standalone_seconds": line.median(choice.size, "seconds.standalone")}
+    seconds = line.median(choice.size, "seconds.standalone")
+    return {**found, "standalone_seconds": seconds, "timing_valid": line.timed(choice.size)}
 
 
 def _margin_json(comparison: Comparison | None) -> dict[str, Any] | None:

@@ -73,6 +73,10 @@ class Line:
         found = [v for r in self.at(size) if r.status == "ok" and (v := read(r)) is not None]
         return statistics.median(found) if found else None
 
+    def timed(self, size: int) -> bool:
+        """Say whether the times of all cells that ended ok are valid."""
+        return all(r.timing_valid for r in self.at(size) if r.status == "ok")
+
 
 @dataclass(frozen=True)
 class Section:

@@ -205,7 +205,7 @@ def limit(section: Section) -> Table | None:
         found = [held for r in records if isinstance(held := r.details.get("roofline"), Mapping)]
         reasons = dict.fromkeys(r.reasons["details.roofline"] for r in records if "details.roofline" in r.reasons)
         numbers = [_middle([float(held[key]) for held in found]) for key in FLOOR]
-        if found and not all(r.timing_valid for r in records):
+        if found and not line.timed(size):
             numbers[1] += f" {notes.mark(NO_TIMING)}"
         elif reasons and not found:
             numbers[0] += f" {notes.mark('; '.join(reasons))}"
@@ -284,7 +284,7 @@ def _median(line: Line, size: int, column: Column, factor: float, notes: Notes) 
         known = any(column.path in r.reasons for r in records)
         return _absent(records, column.path, notes) if known else MISSING
     text = significant(statistics.median(values) / factor)
-    if BASE[column.unit] == "s" and not all(r.timing_valid for r in records):
+    if BASE[column.unit] == "s" and not line.timed(size):
         text += f" {notes.mark(NO_TIMING)}"
     return text
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from bench.record import Better
 from bench.registry import Registry
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class Problem:
 class Task(Protocol):
     """The contract of a task.
 
-    `provides` says what a strategy may need ("labels", "unlabelled_target", ...); `primary` names the metric that
-    ranks strategies, higher is better. `check` says what is wrong with a size before anything runs, or None.
+    `provides` says what a strategy may need ("labels", "unlabelled_target", ...). `metrics` are the names of what its
+    summary has, with which way each is good; `primary` is the one of them that ranks strategies, higher is better.
+    `check` says what is wrong with a size before anything runs, or None.
     `rounds` yields the rounds of one cell: the same for every strategy, given (data set, size, seed).
     `score` takes the test logits of a round, float32 [n, classes], and `summary` the scores of all rounds.
     """
@@ -66,6 +68,7 @@ class Task(Protocol):
     name: ClassVar[str]
     version: ClassVar[int]
     provides: ClassVar[frozenset[str]]
+    metrics: ClassVar[Mapping[str, Better]]
     primary: ClassVar[str]
 
     def check(self, size: int, classes: int, counts: Mapping[str, int]) -> str | None: ...
@@ -90,3 +93,8 @@ class Score:
 
 
 tasks: Registry[Task] = Registry("task", "bench.tasks")
+
+
+def every_metric() -> dict[str, Better]:
+    """Return the metrics of all tasks by name, and which way each is good."""
+    return {name: better for task in tasks.names() for name, better in tasks.get(task).metrics.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.cell import entropy
 from bench.errors import OptionError, Skip
+from bench.record import Better
 from bench.tasks import Problem, Round, Score, Selection, tasks
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ class Classify:
     name: ClassVar[str] = "classify"
     version: ClassVar[int] = 1
     provides: ClassVar[frozenset[str]] = frozenset({"labels"})
+    metrics: ClassVar[Mapping[str, Better]] = {
+        "accuracy": "higher",
+        "macro_f1": "higher",
+        "auroc": "higher",
+        "nll": "lower",
+        "ece": "lower",
+    }
     primary: ClassVar[str] = "accuracy"
 
     test_size: int | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.cell import entropy
 from bench.errors import OptionError, Skip
+from bench.record import Better
 from bench.tasks import Problem, Round, Score, Selection, tasks
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class FewShot:
     name: ClassVar[str] = "few_shot"
     version: ClassVar[int] = 1
     provides: ClassVar[frozenset[str]] = frozenset({"labels"})
+    metrics: ClassVar[Mapping[str, Better]] = {"accuracy": "higher", "accuracy_ci95": "lower"}
     primary: ClassVar[str] = "accuracy"
 
     ways: int = 5

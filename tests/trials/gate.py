@@ -25,9 +25,10 @@ from typing import Any
 from tabulate import tabulate
 
 from bench.compare.gate import compare
-from bench.compare.measures import DEFAULTS, METRICS, STATUS, parse
+from bench.compare.measures import DEFAULTS, STATUS, parse
 from bench.record import Record
 from bench.sides import load
+from bench.tasks import every_metric
 
 ROOT = Path(__file__).parents[2]
 SUITE = """\
@@ -98,7 +99,7 @@ def _rows(made: dict[str, list[list[Record]]]) -> list[dict[str, Any]]:
     rows = []
     for limit in (*PORTABLE, *LATENCY, *TRAINING):
         name = limit.partition(":")[0]
-        outcomes = [compare(a, b, *parse([limit], METRICS)) for a, b in combinations(plain, 2)]
+        outcomes = [compare(a, b, *parse([limit], every_metric())) for a, b in combinations(plain, 2)]
         alarms, looked = sum(len(o.regressions) for o in outcomes), sum(o.compared for o in outcomes)
         pairs = sum(bool(o.regressions) for o in outcomes)
         rows.append({"trial": "nothing changed", "limit": limit, "pairs": len(outcomes), "fired": pairs})
@@ -127,7 +128,7 @@ def _rows(made: dict[str, list[list[Record]]]) -> list[dict[str, Any]]:
 
 
 def _caught(title: str, limit: str, pairs: Sequence[tuple[list[Record], list[Record]]]) -> dict[str, Any]:
-    fired = sum(bool(compare(a, b, *parse([limit], METRICS)).regressions) for a, b in pairs)
+    fired = sum(bool(compare(a, b, *parse([limit], every_metric())).regressions) for a, b in pairs)
     return {"trial": title, "limit": limit, "pairs": len(pairs), "fired": fired}
 
 
