@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -83,17 +84,18 @@ def run(
     stream = sys.stderr if as_json else sys.stdout
     for line in overview.beginning(before):
         print(line, file=stream)
-    interrupted = False
+    interrupted, ran = False, 0
     if before.missing:
         try:
             with busy("looking for a device", stream):
                 chosen = resolve_device(device)
             with listener(plan.titles, stream) as told, session(plan, store, before.missing, chosen, told) as ready:
-                schedule.run(plan, store, ready, told, force)
+                ran = len(schedule.run(plan, store, ready, told, force))
+        except schedule.Interrupted as stopped:
+            interrupted, ran = True, stopped.ran
         except KeyboardInterrupt:
             interrupted = True
     after = schedule.status(plan, store) if before.missing else before
-    ran = overview.newly_run(before, after)
     records = overview.records(plan, store) if as_json or (report and not interrupted) else []
     page = None
     if report and not interrupted:
@@ -277,6 +279,11 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=asdict))
 
 
+def _told_to_end(number: int, frame: object) -> None:
+    """End as by Ctrl-C: what is finished is kept, the worker goes, and the record of the cell in flight says so."""
+    raise KeyboardInterrupt
+
+
 def _note(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -298,6 +305,7 @@ def _wrong_usage(error: Any) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: a user's mistake is one line and its exit code, a bug is a traceback."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _told_to_end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -9,6 +9,7 @@ BenchError                 prints one line and ends with its exit code
 ├── DataError         (2)  a data set that cannot be had or read, and what to do about it
 ├── WeightsError      (2)  weights that cannot be had or do not fit the model
 ├── StoreError        (2)  a results folder that cannot be read or written
+├── DiskError         (3)  a run that cannot write any more; what is finished is kept
 └── EngineError       (2)  a worker that cannot be started
 
 Anything that does not derive from BenchError is a bug and prints a traceback.
@@ -71,6 +72,12 @@ class WeightsError(BenchError):
 
 class StoreError(BenchError):
     """A results folder that cannot be read or written."""
+
+
+class DiskError(BenchError):
+    """Records or what belongs to them cannot be written any more, in the middle of a run."""
+
+    exit_code = 3
 
 
 class EngineError(BenchError):

@@ -55,6 +55,11 @@ class Stamp(NamedTuple):
     mtime_ns: int
     inode: int
 
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Stamp:
+        """Return the stamp that a file's status gives."""
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
 
 class Line(NamedTuple):
     """What is known of one record, and the files that it is known from."""
@@ -70,6 +75,14 @@ class _File:
     lines: dict[str, Line]
 
 
+def stamp(path: Path) -> Stamp | None:
+    """Return the stamp of a file; None where there is none."""
+    try:
+        return Stamp.of(path.stat())
+    except OSError:
+        return None
+
+
 def stamps(folder: Path, ending: str) -> dict[str, Stamp]:
     """Return the stamp of each file with an ending, by its name without it; none where there is no folder."""
     found = {}
@@ -78,8 +91,7 @@ def stamps(folder: Path, ending: str) -> dict[str, Stamp]:
             for entry in entries:
                 if entry.name.endswith(ending):
                     with suppress(FileNotFoundError):
-                        stat = entry.stat()
-                        found[entry.name.removesuffix(ending)] = Stamp(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+                        found[entry.name.removesuffix(ending)] = Stamp.of(entry.stat())
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -149,14 +149,6 @@ def beginning(now: Status) -> list[str]:
     return lines
 
 
-def newly_run(before: Status, after: Status) -> int:
-    """Return how many records a run has added: those with another attempt than before, and not interrupted."""
-    attempts = {i: r.attempt for i, r in before.records.items()}
-    missing = {e.cell.id for e in before.missing}
-    ended = {i: r for i, r in after.records.items() if i in missing and r.status != "interrupted"}
-    return sum(r.attempt != attempts.get(i) for i, r in ended.items())
-
-
 def not_ok(now: Status) -> dict[str, Brief]:
     """Return what is known of the records that did not end ok, by cell id; one that was skipped is ok."""
     return {i: r for i, r in now.records.items() if r.status not in ("ok", "skipped")}

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Protocol
 
 from bench.cell import Cell
+from bench.claims import Claims, claims
+from bench.errors import DiskError, StoreError
 from bench.index import Brief
 from bench.machine import many_objects
 from bench.planner import Entry, Plan
 from bench.record import Record
 from bench.store import Store
+
+# How often a run that has nothing else to do looks for what another run is at.
+LOOK_SECONDS = 0.5
+# What runs out of memory is tried again in so many times as many pieces.
+FINER = 4
 
 Watch = Callable[[dict[str, Any]], None]
 # What records and cells have in common, from much to nothing.
@@ -65,13 +76,14 @@ class Status:
 def status(plan: Plan, store: Store, force: bool = False) -> Status:
     """Compare a plan with the store.
 
-    A cell is done when its record says skipped, or ok with its predictions beside it: a record that came alone, from
-    another machine by git, is reported but measured again. A parent whose trained weights are gone is run again when a
-    child still needs them. `force` runs all cells again.
+    A cell is done when its record says ok, with its predictions beside it, skipped, or what the suite does not retry. A
+    record that came alone, from another machine by git, is reported but measured again. A parent whose trained weights
+    are gone is run again when a child still needs them. `force` runs all cells again.
     """
     records = store.briefs(e.cell.id for e in plan.runnable)
     alone = {i for i, r in records.items() if r.status == "ok" and not force and not r.predicted}
-    done = set() if force else {i for i, r in records.items() if r.status in ("ok", "skipped")} - alone
+    again = {*plan.suite.retry}
+    done = set() if force else {i for i, r in records.items() if r.status not in again} - alone
     missing: list[Entry] = []
     wanted: set[str] = set()
     for entry in reversed(plan.runnable):  # children before their parents
@@ -87,31 +99,106 @@ def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: boo
     """Run every missing cell of a plan, in order, writing each record as soon as it is there; return these records.
 
     A failure is a record, and the cells go on; a cell whose parent did not end ok fails with that reason. An interrupt
-    leaves a record that says so, unless there is an earlier one that ended ok, and is raised again.
+    leaves a record that says so, unless there is an earlier one that ended ok, and is raised again. A cell that another
+    run has on its hands is left to it: its record is taken as it comes, and its children wait for it.
+
+    Raises Interrupted, which says how many cells have run, and DiskError as soon as nothing more can be written.
     """
-    now = status(plan, store, force)
-    records = dict(now.records)
-    ran: dict[str, Record] = {}
-    rates = Rates.of(plan, now)
-    keep = {parent for e in plan.runnable for parent in e.cell.parents.values()}
-    left = _Left(e.cell for e in now.missing)
-    for number, entry in enumerate(now.missing, start=1):
-        cell = entry.cell
-        listener.started(cell, number, len(now.missing), left.seconds(rates))
-        left.take(cell)
-        attempt = _Attempt(plan, store, listener, cell, records)
+    with claims(store.folder) as held:
+        going = _Run(plan, store, engine, listener, held, force)
         try:
-            record = attempt.run(engine, cell.id in keep)
+            going.through()
         except KeyboardInterrupt:
-            if cell.id not in records or records[cell.id].status != "ok":
-                store.write(attempt.record("interrupted", "the run was stopped by its user"))
+            raise Interrupted(len(going.ran)) from None
+    return going.ran
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted when so many of its cells had `ran`."""
+
+    def __init__(self, ran: int) -> None:
+        self.ran = ran
+        super().__init__()
+
+
+class _Run:
+    """A run on its way: the cells that it has to see to, the records that there are, and those that it made."""
+
+    def __init__(self, plan: Plan, store: Store, engine: Engine, listener: Listener, held: Claims, force: bool) -> None:
+        self.plan, self.store, self.engine, self.listener, self.held = plan, store, engine, listener, held
+        self.began = store.stamps()
+        now = status(plan, store, force)
+        self.missing = now.missing
+        self.records = dict(now.records)
+        self.ran: dict[str, Record] = {}
+        self._rates = Rates.of(plan, now)
+        self._keep = {parent for e in plan.runnable for parent in e.cell.parents.values()}
+        self._left = _Left(e.cell for e in now.missing)
+        self._open = {e.cell.id for e in now.missing}
+        self._fitting: dict[tuple[str, ...], int] = {}
+        self._number = 0
+
+    def through(self) -> None:
+        """See to every cell."""
+        waiting = list(self.missing)
+        while waiting:
+            elsewhere = [entry for entry in waiting if not self.settle(entry.cell)]
+            if len(elsewhere) == len(waiting):
+                self.listener.waiting(f"waiting for what another run is at: {len(waiting)} to go")
+                time.sleep(LOOK_SECONDS)
+            waiting = elsewhere
+
+    def settle(self, cell: Cell) -> bool:
+        """See to one cell, unless it or a parent of it is with another run: say whether it is done with."""
+        if self._open & set(cell.parents.values()) or not self.held.take(cell.id):
+            return False
+        try:
+            if not self._came(cell):
+                self._run(cell)
+        finally:
+            self.held.give(cell.id)
+        self._open.discard(cell.id)
+        return True
+
+    def _came(self, cell: Cell) -> bool:
+        """Take over the record that another run has made of a cell since this one began, if it is of use."""
+        if self.store.stamp(cell.id) == self.began.get(cell.id):
+            return False
+        record = self.store.read(cell.id)
+        if record is None or record.status == "interrupted":
+            return False
+        predicted = self.store.has_predictions(cell.id)
+        lost = cell.id in self._keep and not self.store.has_weights(cell.id)
+        if record.status == "ok" and (lost or not predicted):
+            return False
+        self._left.take(cell)
+        self.records[cell.id] = Brief.of(record, predicted)
+        return True
+
+    def _run(self, cell: Cell) -> None:
+        self._number += 1
+        self.listener.started(cell, self._number, len(self.missing), self._left.seconds(self._rates))
+        self._left.take(cell)
+        attempt = _Attempt(self.plan, self.store, self.listener, cell, self.records)
+        try:
+            record = attempt.run(self.engine, cell.id in self._keep, self._fitting.get(_family(cell)))
+        except KeyboardInterrupt:
+            if cell.id not in self.records or self.records[cell.id].status != "ok":
+                with suppress(StoreError):
+                    self.store.write(attempt.record("interrupted", "the run was stopped by its user"))
             raise
-        store.write(record)
-        ran[cell.id] = record
-        records[cell.id] = Brief.of(record, predicted=record.status == "ok")
-        rates.add(cell, records[cell.id])
-        listener.ended(record)
-    return ran
+        if _disk_is_full(record):
+            raise DiskError(f"{self.store.root}: {record.reason}; make room: the same command goes on from here")
+        try:
+            self.store.write(record)
+        except StoreError as error:
+            raise DiskError(f"{error}; mend that: the same command goes on from here") from None
+        if attempt.pieces > 1 and record.status == "ok":
+            self._fitting[_family(cell)] = cell.recipe["batch_size"] // attempt.pieces
+        self.ran[cell.id] = record
+        self.records[cell.id] = Brief.of(record, predicted=record.status == "ok")
+        self._rates.add(cell, self.records[cell.id])
+        self.listener.ended(record)
 
 
 class _Attempt:
@@ -122,17 +209,33 @@ class _Attempt:
         self.number = records[cell.id].attempt + 1 if cell.id in records else 1
         self.known: dict[str, Any] = {}
         self.points: list[dict[str, Any]] = []
+        self.pieces = 1
 
-    def run(self, engine: Engine, keep_weights: bool) -> Record:
-        """Have the cell run, unless a parent of it did not end ok."""
+    def run(self, engine: Engine, keep_weights: bool, fitting: int | None) -> Record:
+        """Have the cell run, unless a parent of it did not end ok.
+
+        When it runs out of memory it is run again with each batch in pieces, whose gradients are added up. `fitting` is
+        how many examples at once are known to fit from a cell of its family: it begins with that.
+        """
         for role, parent in self.cell.parents.items():
             problem = self._problem(role, parent)
             if problem is not None:
                 return problem
-        result = engine.run(self._job(keep_weights), self.plan.suite.deadline_seconds, self._watch)
+        batch: int = self.cell.recipe["batch_size"]
+        self.pieces = -(-batch // fitting) if fitting else 1
+        result = self._try(engine, keep_weights)
+        while result["status"] == "oom" and self.pieces < batch:
+            self.pieces = min(self.pieces * FINER, batch)
+            self.listener.waiting(f"out of memory: once more with batches in {self.pieces} pieces")
+            result = self._try(engine, keep_weights)
         if "cell" in result:
             return replace(Record.from_json(result), attempt=self.number)
         return self.record(**result)
+
+    def _try(self, engine: Engine, keep_weights: bool) -> dict[str, Any]:
+        self.points.clear()
+        job = {**self._job(keep_weights), "pieces": self.pieces}
+        return engine.run(job, self.plan.suite.deadline_seconds, self._watch)
 
     def record(self, status: str, reason: str, **known: Any) -> Record:
         """Return a record of what is known of a cell that did not live to write its own."""
@@ -250,6 +353,17 @@ class _Left:
 def _alike(cell: Cell) -> Alike:
     strategy, backbone, dataset = cell.strategy["name"], cell.backbone["name"], cell.dataset["name"]
     return ((strategy, backbone, dataset, str(cell.size)), (strategy, backbone, dataset), (strategy,), ())
+
+
+def _disk_is_full(record: Record) -> bool:
+    """Say whether a cell failed for want of room on a disk, as every cell after it would."""
+    words = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    return record.status == "failed" and any(word in (record.reason or "") for word in words)
+
+
+def _family(cell: Cell) -> tuple[str, ...]:
+    """Return what cells have in common that need about the same memory for an example."""
+    return (str(cell.backbone), str(cell.dataset.get("resolution")), str(cell.strategy), cell.recipe["precision"])
 
 
 def total(seconds: Iterable[float | None]) -> float | None:

@@ -1,4 +1,4 @@
-"""What a run needs around its cells: a warm engine, what the cells need tried on it, and the results locked."""
+"""What a run needs around its cells: a warm engine, and what the cells need tried on it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,13 @@ def session(plan: Plan, store: Store, missing: Sequence[Entry], device: str, lis
     """Give an engine that is ready to run the missing entries of a plan on "cpu" or "cuda".
 
     Weights that do not fit and data that can't be had are found first: SuiteError is raised, with the place in the
-    suite, before anything is written. Raises StoreError when another run holds the results, and EngineError.
+    suite, before anything is written. Raises StoreError, and EngineError.
     """
-    if store.folder.exists():
-        with store.lock():  # another run is found out before the seconds that a worker takes to start
-            pass
     with LocalEngine(device) as engine:
         cells = [entry.cell.to_json() for entry in missing]
         mistake = engine.check(cells, lambda message: pass_on(message, listener))
         if mistake is not None:
             raise plan.error(mistake)
-        with store.lock():
-            store.write_suite(plan.suite.resolved())
-            yield engine
+        store.sweep()
+        store.write_suite(plan.suite.resolved())
+        yield engine

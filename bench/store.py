@@ -6,23 +6,24 @@ predictions that its metrics were computed from. `results/artifacts/` holds what
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from bench import index
 from bench.errors import StoreError
 from bench.files import TEMPORARY, replacing
-from bench.index import Brief
+from bench.index import Brief, Stamp
 from bench.machine import many_objects
 from bench.record import NewerSchema, Record, dumps, loads
+from bench.tensors import is_whole
 
 log = logging.getLogger("bench")
 
@@ -60,13 +61,7 @@ class Store:
 
     def has_weights(self, cell_id: str) -> bool:
         """Say whether a parent cell's weights are there, and whole."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.weights(cell_id), framework="numpy"):
-                return True
-        except (OSError, SafetensorError):
-            return False
+        return is_whole(self.weights(cell_id))
 
     def check(self, writing: bool = False) -> None:
         """Raise StoreError, before anything runs, when records could not be read here, or not written."""
@@ -108,7 +103,7 @@ class Store:
         except NewerSchema as error:
             raise StoreError(f"{path}: is of a later version of bench ({error}); upgrade, or use --results") from None
         except ValueError as error:
-            aside = path.with_suffix(".corrupt")
+            aside = next(p for n in count() if not (p := path.with_suffix(f".corrupt{n or ''}")).exists())
             log.warning("%s is not a readable record (%s); it is set aside as %s", path, error, aside.name)
             with suppress(OSError):  # where nothing can be renamed, nothing can be overwritten either
                 path.replace(aside)
@@ -165,6 +160,14 @@ class Store:
         """Yield every record of the suite, by id, whether or not a suite file still plans it."""
         yield from self.each(stem for stem in sorted(index.stamps(self.folder, ".json")) if len(stem) == 12)
 
+    def stamps(self) -> dict[str, Stamp]:
+        """Return the stamp of each record, by cell id."""
+        return index.stamps(self.folder, ".json")
+
+    def stamp(self, cell_id: str) -> Stamp | None:
+        """Return what changes when a cell's record does; None where there is none."""
+        return index.stamp(self.path(cell_id))
+
     def write(self, record: Record) -> None:
         """Write a record whole or not at all."""
         write_text(self.path(record.cell_id), dumps(record))
@@ -173,35 +176,10 @@ class Store:
         """Save the suite as it was run, beside its results."""
         write_text(self.folder / "suite.json", json.dumps(resolved, indent=2, ensure_ascii=False) + "\n")
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the suite's results for one run. The lock goes with its process, however that ends.
-
-        Half-written files of a run that was killed are removed. Raises StoreError.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = (self.folder / ".lock").open("w")
-        except OSError as error:
-            raise StoreError(f"{self.folder}: cannot be written: {error.strerror}") from None
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StoreError(
-                    f"{self.folder}: another run is writing here; wait for it, or choose another folder with --results"
-                ) from None
-            except OSError as error:  # some network file systems know no locks
-                raise StoreError(f"{self.folder}: cannot be locked: {error.strerror}; choose --results") from None
-            self._sweep()
-            yield
-
-    def _sweep(self) -> None:
-        """Remove what a killed run left half-written. Artifacts may be another suite's, at this moment."""
-        for path in self.folder.rglob(TEMPORARY):
-            path.unlink(missing_ok=True)
-        for path in self.artifacts.rglob(TEMPORARY):
-            with suppress(FileNotFoundError):
+    def sweep(self) -> None:
+        """Remove what killed runs left half-written; what is younger may be another run's, at this moment."""
+        for path in (*self.folder.rglob(TEMPORARY), *self.artifacts.rglob(TEMPORARY)):
+            with suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     path.unlink()
 

@@ -18,6 +18,9 @@ from bench.document import Document, Trail, read
 from bench.errors import BenchError, SuiteError, UsageError, did_you_mean, nearest
 from bench.registry import plain_message
 
+# How a cell may have ended for the next run to try it again; a loss that diverged would diverge again.
+Ended = Literal["failed", "oom", "timeout", "diverged", "interrupted"]
+RETRIED: tuple[Ended, ...] = ("failed", "oom", "timeout", "interrupted")
 # Folders of a results folder that are no suite's.
 RESERVED = ("artifacts", "baselines", "history")
 
@@ -95,6 +98,7 @@ class Suite(_Model):
     overrides: list[Override] = []
     exclude: list[Exclusion] = []
     deadline_seconds: Annotated[float, Field(gt=0)] | None = None
+    retry: list[Ended] = [*RETRIED]
     gate: list[Annotated[str, BeforeValidator(_limit)]] = []
     profiles: dict[str, dict[str, Any]] = {}
 

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 import suites
 from bench import schedule
+from bench.claims import claims
 from bench.errors import StoreError
 from bench.files import replacing
 from bench.index import Brief
@@ -171,8 +172,10 @@ def test_killed_at_any_moment_a_writer_leaves_whole_records(store):
             time.sleep(patience)
             writer.kill()
         assert store.read(written.cell_id) == written
-    with store.lock():
-        assert {path.name for path in store.folder.iterdir()} == {".lock", f"{written.cell_id}.json"}
+    for path in store.folder.glob(".*.tmp"):
+        os.utime(path, (0, 0))
+    store.sweep()
+    assert {path.name for path in store.folder.iterdir()} == {f"{written.cell_id}.json"}
 
 
 # Folders that will not do
@@ -202,33 +205,53 @@ def test_a_folder_without_permission_to_write_can_still_be_reported_on(store):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where not even root can make files")
 def test_a_place_where_nothing_can_be_made_is_one_line():
     with pytest.raises(StoreError, match=r"^/proc/results/toy: cannot be written: "):
-        Store("/proc/results", "toy").lock().__enter__()
+        claims(Store("/proc/results", "toy").folder).__enter__()
 
 
 # Two runs
 
 
-def test_only_one_run_at_a_time_holds_the_results_of_a_suite(store):
-    with store.lock():
-        with pytest.raises(StoreError, match="another run is writing here"), Store(store.root, "toy").lock():
-            pass
-        with Store(store.root, "other").lock():
-            pass
-    with store.lock():
-        pass
+ONE, OTHER = "0123456789ab", "ffffffffffff"
 
 
-def test_a_run_clears_up_after_one_that_was_killed_but_leaves_the_artifacts_of_one_that_runs(store):
-    for name in ("toy/.a.json.1.tmp", "toy/predictions/.b.npz.1.tmp", "artifacts/pixels/x/.new.2.tmp", "toy/keep.json"):
+def test_a_cell_is_with_one_run_at_a_time(store):
+    with claims(store.folder) as mine, claims(store.folder) as theirs, claims(store.root / "other") as elsewhere:
+        assert mine.take(ONE)
+        assert not theirs.take(ONE)
+        assert theirs.take(OTHER)
+        assert elsewhere.take(ONE)
+        mine.give(ONE)
+        assert theirs.take(ONE)
+    with claims(store.folder) as mine:
+        assert mine.take(ONE)
+        assert mine.take(OTHER)
+
+
+def test_a_claim_ends_with_its_process(store):
+    code = "import sys; from pathlib import Path; from bench.claims import claims; c = claims(Path(sys.argv[1]))\n"
+    code += f"print(c.__enter__().take({ONE!r}), flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(store.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder, claims(store.folder) as mine:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        assert not mine.take(ONE)
+        holder.kill()
+        holder.wait()
+        assert mine.take(ONE)
+
+
+def test_a_run_clears_up_after_one_that_was_killed_and_leaves_what_another_is_writing(store):
+    new = ("toy/.a.json.1-a.tmp", "artifacts/pixels/x/.new.2-b.tmp", "toy/keep.json")
+    old = ("toy/predictions/.b.npz.1-c.tmp", "artifacts/pixels/x/.old.2-d.tmp")
+    for name in (*new, *old):
         path = store.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    old = store.root / "artifacts/pixels/x/.old.2.tmp"
-    old.touch()
-    os.utime(old, (0, 0))
-    with store.lock():
-        left = {p.name for p in store.root.rglob("*") if p.is_file()}
-    assert left == {".new.2.tmp", "keep.json", ".lock"}
+        os.utime(path, (0, 0) if name in old else None)
+    store.sweep()
+    assert {p.relative_to(store.root).as_posix() for p in store.root.rglob("*") if p.is_file()} == set(new)
 
 
 # What a run still has to do
@@ -267,7 +290,7 @@ def test_what_ended_ok_or_was_skipped_is_done(store, planned):
     assert schedule.status(planned, store, force=True).alone == frozenset()
 
 
-@pytest.mark.parametrize("status", ["failed", "oom", "timeout", "diverged", "interrupted"])
+@pytest.mark.parametrize("status", ["failed", "oom", "timeout", "interrupted"])
 def test_what_did_not_end_ok_is_run_again(store, planned, status):
     keep(store, planned, scratch=status)
     assert names(schedule.status(planned, store)) == ["scratch"]

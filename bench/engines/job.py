@@ -15,7 +15,8 @@ class Job:
 
     `parents` maps a role to the cell that plays it: `{"record": ..., "weights": PATH}`. `predictions` is the file for
     the test predictions, `weights` the one for the trained weights when another cell learns from this one, `progress`
-    the one to which curve points are appended as JSON lines, and `artifacts` the folder that cells share.
+    the one to which curve points are appended as JSON lines, and `artifacts` the folder that cells share. Each batch is
+    taken in `pieces`, whose gradients are added up.
     """
 
     suite: str
@@ -26,6 +27,7 @@ class Job:
     weights: str | None
     progress: str
     device: str
+    pieces: int = 1
 
     def tell(self, kind: str, message: Mapping[str, Any]) -> None:
         """Append one message to the progress."""

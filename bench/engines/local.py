@@ -168,15 +168,19 @@ class _Follower:
 
     def ended(self, deadline: Deadline) -> Any:
         """Return what the worker answers. Raises what it raises, TimeoutError and Gone."""
-        done = False
-        while not done:
-            done = self._worker.answered(POLL_SECONDS)
-            for message in _messages(self._lines):
-                self.begun = self.begun or message["kind"] == "begun"
-                self._watch(message)
-            if not done and deadline.passed():
-                raise TimeoutError
-        return self._worker.answer()
+        try:
+            while not self._worker.answered(POLL_SECONDS):
+                self._pass_on()
+                if deadline.passed():
+                    raise TimeoutError
+            return self._worker.answer()
+        finally:  # however it ends, what was said before is passed on
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        for message in _messages(self._lines):
+            self.begun = self.begun or message["kind"] == "begun"
+            self._watch(message)
 
 
 class _Died(Exception):

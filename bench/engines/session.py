@@ -29,6 +29,7 @@ from bench.record import Point, Record
 from bench.registry import build
 from bench.strategies import strategies
 from bench.tasks import Problem, Round, Score, Task, tasks
+from bench.tensors import UNSEALED, is_whole, seal
 from bench.training.autotune import Autotune
 from bench.training.learner import Learner, Parent
 from bench.training.loop import Diverged
@@ -79,6 +80,8 @@ class Session:
             self._keep_weights(learner.network, Path(self.job.weights))
         stages = [stage.name for stage in learner.network.stages]
         details = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode), **summary.details}
+        if learner.pieces > 1:
+            details["pieces"] = learner.pieces
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
         record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)
@@ -128,6 +131,7 @@ class Session:
             device=self.device,
             clock=self.clock,
             watch=self._watch,
+            pieces=self.job.pieces,
         )
         learner.tune(rounds[0], {k: cell.backbone.get(k) for k in ("source", "name", "version")})
         return learner, rounds
@@ -163,7 +167,10 @@ class Session:
             from safetensors.torch import load_file
 
             built = self._network(parent, classes, False, resolution)
-            built.load(load_file(self.job.parents[role]["weights"]))
+            path = Path(self.job.parents[role]["weights"])
+            if not is_whole(path):
+                raise BenchError(f"the weights of its {role} are damaged: {path}; run the suite again")
+            built.load(load_file(path))
             return built.eval()
 
         return Parent(parent.id, network)
@@ -183,7 +190,8 @@ class Session:
         from safetensors.torch import save_file
 
         with replacing(path) as temporary:
-            save_file({k: v.contiguous() for k, v in network.model.state_dict().items()}, temporary)
+            save_file({k: v.contiguous() for k, v in network.model.state_dict().items()}, temporary, UNSEALED)
+            seal(temporary)
 
     def _watch(self, point: Point) -> None:
         self.points.append(point)

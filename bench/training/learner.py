@@ -104,6 +104,7 @@ class Learner:
     device: torch.device
     clock: Clock
     watch: Callable[[Point], None]
+    pieces: int = 1
     curve: list[Point] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
     used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
@@ -131,6 +132,9 @@ class Learner:
 
     def tune(self, round_: Round, identity: Mapping[str, Any]) -> None:
         """Settle how the network is run, by trial where a round is long enough; `identity` names its architecture."""
+        if self.pieces > 1:  # what does not fit at once is not tried at once
+            self.recipe = replace(self.recipe, precision=self.mode.precision)
+            return
         with self.clock.phase("tune"):
             self.verdict = self.autotune.verdict(self.network, self.recipe, self._stretch(round_), identity)
         if self.verdict is not None:
@@ -247,7 +251,7 @@ class Learner:
             network.replace_head(Standardized(self._features(feed, len(labels)), network.head))
         parents = {role: self._parent_logits(role, round_.train) for role in self.parents}
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
-        lesson = Lesson(feed, labels, parents, self.views.count, learning, start)
+        lesson = Lesson(feed, labels, parents, self.views.count, learning, start, self.pieces)
         validation = self._exam(round_.validation, self.views, "features")
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
         train(

@@ -22,6 +22,7 @@ from torch import Tensor
 from bench.cell import canonical
 from bench.files import replacing
 from bench.measure.clock import Clock
+from bench.tensors import UNSEALED, is_whole, seal
 
 Keys = NDArray[np.int64]
 Compute = Callable[[Keys], Tensor]
@@ -112,9 +113,10 @@ class Rows:
         keys = np.concatenate([k for k, _ in self._fresh])
         seconds = sum(s for _, s in self._fresh)
         path = self.folder / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:16]}.safetensors"
-        notes = {"seconds": repr(seconds), "identity": json.dumps(self._identity, sort_keys=True)}
+        notes = {"seconds": repr(seconds), "identity": json.dumps(self._identity, sort_keys=True), **UNSEALED}
         with replacing(path) as temporary:
             save_file({"keys": torch.from_numpy(keys), "rows": self._rows(0)[: len(keys)]}, temporary, metadata=notes)
+            seal(temporary)
         self._fresh.clear()
         self._chunks[0] = None
         mapped = _map(path)
@@ -124,7 +126,7 @@ class Rows:
 
     def _load(self, path: Path) -> None:
         """Map a chunk that was there. One that is damaged is removed, and its rows are computed again."""
-        mapped = _map(path)
+        mapped = _map(path) if is_whole(path) else None
         if mapped is None:
             path.unlink(missing_ok=True)
             return

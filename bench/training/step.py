@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.backbones._network import Network
 from bench.recipe import Recipe
 from bench.strategies import Step, Strategy
-from bench.training.feed import Feed
+from bench.training.feed import Feed, batches
 from bench.training.passes import autocast
 
 Stepping = Literal["eager", "compiled", "graph"]
@@ -26,7 +26,7 @@ class Lesson:
     """What a phase learns from, on the device.
 
     A feed of `views` views, its labels int64 [n], and the parents' logits, float [n, views, classes]; by name, the
-    parameters that learn and the first values of those of the backbone.
+    parameters that learn and the first values of those of the backbone. Each batch is taken in `pieces`.
     """
 
     feed: Feed
@@ -35,6 +35,7 @@ class Lesson:
     views: int
     weights: Mapping[str, Tensor]
     start: Mapping[str, Tensor]
+    pieces: int = 1
 
 
 class Stepper(Protocol):
@@ -44,7 +45,11 @@ class Stepper(Protocol):
 
 
 class Eager:
-    """A step as it is written; `logits` maps a batch to the network's logits."""
+    """A step as it is written; `logits` maps a batch to the network's logits.
+
+    Where a lesson takes its batches in pieces, so that less has to be held at once, the gradients of a batch are the
+    sum of its pieces', each by its share of the examples. BatchNorm that learns sees the pieces.
+    """
 
     def __init__(
         self,
@@ -58,14 +63,24 @@ class Eager:
         self.lesson, self.optimizer = lesson, optimizer
 
     def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.lesson.pieces == 1:
+            totals = self._learn(x, labels, parents, len(labels))
+        else:
+            parts = batches(len(labels), -(-len(labels) // self.lesson.pieces))
+            each = [self._learn(x[p], labels[p], {r: t[p] for r, t in parents.items()}, len(labels)) for p in parts]
+            totals = torch.stack(each).sum(dim=0)
+        self.optimizer.step()
+        return totals
+
+    def _learn(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor], count: int) -> Tensor:
+        """Add to the gradients what some of a batch of `count` examples say; return the totals of a step."""
         lesson = self.lesson
         with autocast(x.device, self.recipe.precision):
             logits = self.logits(x)
         step = Step(logits.float(), labels, parents, self.recipe.label_smoothing, lesson.weights, lesson.start)
         loss = self.strategy.loss(step)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        (loss * (len(labels) / count)).backward()
         correct = (logits.detach().argmax(dim=1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), correct.to(loss.dtype)])
 

@@ -1,0 +1,66 @@
+"""Which run has which cell: several runs, also of several machines, may share one results folder.
+
+A claim is a lock on one byte of one file, at the place that the cell's id names. It goes with its process, however that
+ends: after a kill there is nothing to be cleaned up.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedRandom
+from pathlib import Path
+
+from bench.errors import StoreError
+
+
+class Claims:
+    """The cells of one results folder that this run has."""
+
+    def __init__(self, path: Path, file: BufferedRandom) -> None:
+        self._path, self._file = path, file
+
+    def take(self, cell_id: str) -> bool:
+        """Claim a cell, unless another run has it: say whether it is ours. Raises StoreError."""
+        try:
+            _lock(self._file.fileno(), fcntl.F_WRLCK, int(cell_id, 16))
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise _no_locks(self._path, error) from None  # some network file systems know none
+        return True
+
+    def give(self, cell_id: str) -> None:
+        """Give a cell back."""
+        _lock(self._file.fileno(), fcntl.F_UNLCK, int(cell_id, 16))
+
+
+@contextmanager
+def claims(folder: Path) -> Iterator[Claims]:
+    """Give the claims on the cells of a results folder, which is made. Raises StoreError."""
+    path = folder / ".claims"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        file = path.open("r+b")
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written: {error.strerror}") from None
+    with file:
+        yield Claims(path, file)
+
+
+def _no_locks(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path.parent}: cannot be locked: {error.strerror}; choose another folder with --results")
+
+
+def _lock(file: int, kind: int, place: int) -> None:
+    """Lock or unlock one byte, without waiting. Where the system can, for the open file and not for the process."""
+    if hasattr(fcntl, "F_OFD_SETLK"):
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", kind, os.SEEK_SET, place, 1, 0))
+    else:
+        how = fcntl.LOCK_UN if kind == fcntl.F_UNLCK else fcntl.LOCK_EX | fcntl.LOCK_NB
+        fcntl.lockf(file, how, 1, place)
