@@ -6,6 +6,7 @@ hides one. Times of two codes that take turns in one session don't: whatever the
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import statistics
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from bench.sides import load
 
 # Seeds of a point that are run again: each is as good as another for its time.
 MOST_SEEDS = 2
+# Turns of two networks in a round.
+TURNS = 12
 INSTEAD = "; give --base-code FOLDER"
 
 Told = Callable[[str], None]
@@ -84,32 +87,38 @@ def confirmed(
     for record in new:
         if record.status == "ok":
             held.setdefault(named[record.cell_id], []).append(record)
-    cells = {
-        name: _cells(limit, {point: held[point] for measure, point in between if measure == name})
-        for name, limit in asked.items()
-    }
-    wanted = sorted({cell_id for of in cells.values() for ids in of.values() for cell_id in ids})
+    asked_of = {name: {point: held[point] for measure, point in between if measure == name} for name in asked}
+    seeds = {n: _seeds(asked_of[n]) for n, limit in asked.items() if limit.measure.raw is None}
+    wanted = sorted({cell_id for of in seeds.values() for ids in of.values() for cell_id in ids})
     turns = list(_turns(both, suite, wanted, rounds, told)) if wanted else []
-    judgements = {
-        (change.measure, change.point): change
-        for name, limit in asked.items()
-        for change in _judged(limit, cells[name], turns, between)
-    }
+    judgements: dict[tuple[str, str], Change] = {}
+    for name, limit in asked.items():
+        if name in seeds:
+            pairs = {point: _pairs(limit, ids, turns) for point, ids in seeds[name].items()}
+            found = _judged(limit, pairs, seeds[name], between)
+        else:
+            networks = _networks(limit, asked_of[name])
+            taken = {key: list(_bursts(both, record, rounds, told)) for key, record in networks.items()}
+            keys = {point: _network(limit, records[0]) for point, records in asked_of[name].items()}
+            found = _judged(limit, {point: taken[key] for point, key in keys.items()}, keys, between)
+        judgements |= {(name, change.point): change for change in found}
     return replace(gate, changes=tuple(judgements.get((c.measure, c.point), c) for c in gate.changes))
 
 
-def _cells(limit: Limit, held: Mapping[str, Sequence[Record]]) -> dict[str, tuple[str, ...]]:
-    """Return the cells that are run again for each point: a few seeds of it.
+def _seeds(held: Mapping[str, Sequence[Record]]) -> dict[str, tuple[str, ...]]:
+    """Return the cells that are run again for each point: a few seeds of it."""
+    return {point: tuple(r.cell_id for r in records[:MOST_SEEDS]) for point, records in held.items()}
 
-    A model's latency is measured once for all cells that have it: the quickest of them will do for all.
-    """
-    raw = limit.measure.raw
-    if raw is None:
-        return {point: tuple(r.cell_id for r in records[:MOST_SEEDS]) for point, records in held.items()}
-    quickest: dict[object, Record] = {}
-    for record in sorted((r for records in held.values() for r in records), key=lambda r: r.seconds.marginal or 0.0):
-        quickest.setdefault(raw(record), record)
-    return {point: tuple({quickest[raw(r)].cell_id: None for r in records}) for point, records in held.items()}
+
+def _network(limit: Limit, record: Record) -> object:
+    """Return what the cells have in common that share a measurement: a network is timed once for all that have it."""
+    assert limit.measure.raw is not None
+    return limit.measure.raw(record)
+
+
+def _networks(limit: Limit, held: Mapping[str, Sequence[Record]]) -> dict[object, Record]:
+    """Return one record of each network."""
+    return {_network(limit, records[0]): records[0] for records in held.values()}
 
 
 def _turns(both: Codes, suite: Path, cells: Sequence[str], rounds: int, told: Told) -> Iterator[Turn]:
@@ -122,6 +131,60 @@ def _turns(both: Codes, suite: Path, cells: Sequence[str], rounds: int, told: To
         yield found["base"], found["new"]
 
 
+def _bursts(both: Codes, record: Record, rounds: int, told: Told) -> Iterator[tuple[float, float]]:
+    """Yield the milliseconds of a pass with the base's code and with the new one: in each round two fresh processes,
+    that take turns within tenths of a second.
+    """
+    for number in range(rounds):
+        told(f"round {number + 1} of {rounds}: both, turn by turn")
+        with _burst(both.base, record) as base, _burst(both.new, record) as new:
+            for ask in (base, new):
+                ask()  # until it is warm
+            taken: list[tuple[float, float]] = []
+            for turn in range(TURNS):
+                first = base() if turn % 2 == 0 else new()
+                second = new() if turn % 2 == 0 else base()
+                taken.append((first, second) if turn % 2 == 0 else (second, first))
+        middle = statistics.median(x for x, _ in taken)
+        yield middle, middle * statistics.median(y / x for x, y in taken)
+
+
+@contextmanager
+def _burst(code: Path, record: Record) -> Iterator[Callable[[], float]]:
+    """Have a process that times a record's network with a code; a call gives the milliseconds of a pass."""
+    entry = record.latency[0]
+    classes = record.details.get("classes")
+    asked = {"cell": record.cell.to_json(), "batch": entry.batch, "device": entry.device}
+    asked["classes"] = len(classes) if isinstance(classes, list | tuple) else 2
+    command = [sys.executable, "-P", "-m", "bench.engines.burst"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=_environment(code), text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+    given, said, errors = process.stdin, process.stdout, process.stderr
+    assert given is not None
+    assert said is not None
+    assert errors is not None
+
+    def ask() -> float:
+        with suppress(BrokenPipeError):  # then there is no answer, and the reason is among the errors
+            print(file=given, flush=True)
+        line = said.readline()
+        if not line:
+            why = (errors.read().strip().splitlines() or ["no message"])[-1]
+            raise UsageError(f"--confirm: the network was not timed with {code}: {why}")
+        return float(line)
+
+    try:
+        with suppress(BrokenPipeError):
+            print(json.dumps(asked), file=given, flush=True)
+        yield ask
+    finally:
+        process.kill()
+        process.wait()
+        for end in (given, said, errors):
+            with suppress(BrokenPipeError):
+                end.close()
+
+
 def _order(number: int) -> tuple[str, str]:
     """Return which side goes first in a round: they take turns."""
     return ("base", "new") if number % 2 == 0 else ("new", "base")
@@ -129,14 +192,12 @@ def _order(number: int) -> tuple[str, str]:
 
 def _run(code: Path, suite: Path, cells: Sequence[str]) -> dict[str, Record]:
     """Run cells with a code in a results folder of its own; return the records."""
-    paths = [str(folder) for folder in (code, code / "src") if folder.is_dir()]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
     with tempfile.TemporaryDirectory(prefix="bench-again-") as results:
         # -P: not what happens to lie in this folder, but what is on the path.
         command = [sys.executable, "-P", "-m", "bench", "run", str(suite), "--only", f"cell={'|'.join(cells)}"]
         done = subprocess.run(
             [*command, "--results", results, "--no-report"],
-            env=environment,
+            env=_environment(code),
             capture_output=True,
             text=True,
             check=False,
@@ -148,18 +209,25 @@ def _run(code: Path, suite: Path, cells: Sequence[str]) -> dict[str, Record]:
         return {record.cell_id: record for record in load(str(folder), Path(results))}
 
 
+def _environment(code: Path) -> dict[str, str]:
+    """Return the environment of a process that runs a code."""
+    paths = [str(folder) for folder in (code, code / "src") if folder.is_dir()]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
+
+
 def _judged(
     limit: Limit,
-    cells: Mapping[str, Sequence[str]],
-    turns: Sequence[Turn],
+    pairs: Mapping[str, Sequence[tuple[float, float]]],
+    shared: Mapping[str, object],
     between: Mapping[tuple[str, str], Change],
 ) -> list[Change]:
-    """Return the changes of one measure as the rounds tell them; deviations of points lean on each other."""
+    """Return the changes of one measure as the rounds tell them; deviations of points lean on each other.
+
+    Points that are `shared` alike have one measurement between them.
+    """
     name = limit.measure.name
-    pairs = {point: _pairs(limit, ids, turns) for point, ids in cells.items()}
     logs = {point: [math.log(y / x) for x, y in held] for point, held in pairs.items()}
-    # Points that share their cells share their numbers: once is enough to know the noise from.
-    prior = Prior.of({cells[point]: found for point, found in logs.items()}.values())
+    prior = Prior.of({shared[point]: found for point, found in logs.items()}.values())
     found = []
     for point, ratios in logs.items():
         d = difference(ratios, prior) if len(ratios) >= MIN_SEEDS else None
@@ -172,7 +240,7 @@ def _judged(
         note = f"turn by turn, {d.n} rounds" + ("" if told is None else f"; {told:+.1%} between the sessions")
         allowed = limit.amount if limit.relative else limit.amount / base
         change = change_of(limit, point, base, new, ratio, note)
-        found.append(Found(change, ratio, allowed + ROUNDING, d.p, shared=cells[point]))
+        found.append(Found(change, ratio, allowed + ROUNDING, d.p, shared=shared[point]))
     return [_with_word(change, between[name, change.point]) for change in judged(found)]
 
 

@@ -46,7 +46,7 @@ def compare(
     base_code: Annotated[
         Path | None, typer.Option(help="The base's code, a folder; else the commit of its records.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Rounds of --confirm.")] = 5,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds of --confirm.")] = 9,
     results: Results = Path("results"),
 ) -> None:
     """Say what got worse from BASE to NEW: exit code 1 for a regression, 4 when nothing could be compared."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from bench.compare.gate import compare
 from bench.compare.measures import parse
 from bench.compare.outputs import text
 from bench.errors import UsageError
+from bench.planner import expand
 from bench.record import Latency
+from bench.suite import load as load_suite
 from bench.tasks import every_metric
 from suites import write
 
@@ -34,6 +37,24 @@ def _slow(self, *given):
     return found
 Eager.__call__ = _slow
 """
+
+
+# A pass of a network that takes two milliseconds more.
+PASS = """
+import time as _time
+_init = Network.__init__
+def _slow(self, *given, **named):
+    _init(self, *given, **named)
+    self.model.register_forward_hook(lambda *_: _time.sleep(0.002))
+Network.__init__ = _slow
+"""
+
+
+def toy_cell():
+    """Return a cell that can be built here."""
+    with tempfile.TemporaryDirectory() as folder:
+        (entry,) = expand(load_suite(write(Path(folder)))).entries
+        return entry.cell
 
 
 def runs(train: float):
@@ -101,19 +122,49 @@ def test_a_slower_code_is_found_though_a_fast_moment_hid_it(monkeypatch):
     assert change.note == "turn by turn, 3 rounds; -20.0% between the sessions"
 
 
-def test_a_latency_is_measured_with_the_quickest_cell_that_has_the_network(monkeypatch):
-    def with_latency(r, scale=1.0):
-        samples = tuple(scale * ms for ms in (2.0, 2.1, 2.2) * 10)
-        seconds = replace(r.seconds, marginal=9.0 - r.cell.seed)
-        return replace(r, seconds=seconds, latency=(Latency("cpu", 2, 1, samples[10], 2.2, 2.2, samples, 400.0),))
+def with_latency(r, scale):
+    samples = tuple(scale * ms for ms in (2.0, 2.1, 2.2) * 10)
+    return replace(r, latency=(Latency("cpu", 2, 1, samples[10], 2.2, 2.2, samples, 400.0),))
 
-    base, new = ([with_latency(r, scale) for r in runs(5.0)] for scale in (1.0, 1.3))
+
+def test_a_network_is_timed_once_for_all_points_that_have_it(monkeypatch):
+    def pair(scale):
+        return [
+            with_latency(record(cell(s, 100, seed), 0.8), scale)
+            for s in ("scratch", "full_finetune")
+            for seed in (0, 1, 2)
+        ]
+
+    timed = []
+
+    def bursts(both, of, rounds, told):
+        timed.append(of.cell_id)
+        yield from [(2.0, 2.0 * by) for by in (1.2, 1.21, 1.19, 1.2)]
+
+    monkeypatch.setattr(confirm, "_bursts", bursts)
+    base, new = pair(1.0), pair(1.3)
     limits, status = parse(["latency_p50:+10%"], every_metric())
-    asked = measured(monkeypatch, 1.2, with_latency)
     outcome, _ = again(compare(base, new, limits, status), limits, new)
-    assert all(cells == [runs(1.0)[2].cell_id] for cells in asked)
-    (change,) = outcome.changes
-    assert (change.verdict, change.change) == ("regression", pytest.approx(0.2))
+    assert len(timed) == 1
+    assert [(c.verdict, round(c.change, 2)) for c in outcome.changes] == [("regression", 0.2)] * 2
+    assert len({c.p for c in outcome.changes}) == 1
+
+
+@pytest.mark.slow
+def test_a_network_is_timed_by_two_codes_in_turn(tmp_path):
+    of = replace(with_latency(record(cell("full_finetune", 100), 0.8), 1.0), cell=toy_cell())
+    slow = tmp_path / "slow"
+    shutil.copytree(Path(confirm.__file__).parent, slow / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    network = slow / "bench" / "backbones" / "_network.py"
+    network.write_text(network.read_text(encoding="utf-8") + PASS, encoding="utf-8")
+    both = confirm.Codes(Path(confirm.__file__).parents[1], slow)
+    pairs = list(confirm._bursts(both, of, 1, lambda text: None))
+    assert pairs[0][1] > pairs[0][0] + 1.0  # milliseconds
+    broken = confirm.Codes(both.base, tmp_path)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").write_text("raise RuntimeError('not today')", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"was not timed with .*not today"):
+        list(confirm._bursts(broken, of, 1, lambda text: None))
 
 
 def test_only_times_are_measured_again():

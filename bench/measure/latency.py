@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,24 +29,9 @@ def latency(network: Network, batch: int, precision: str, device: torch.device) 
     own clock is read beside the host's. The percentiles are of the samples that are kept. Whatever layout training
     chose, the network runs channels last, so that cells of one architecture share one measurement.
     """
-    edge, layout = network.inputs.resolution, network.layout
-    generator = torch.Generator().manual_seed(0)
-    inputs = [
-        torch.randn(batch, 3, edge, edge, generator=generator).to(device, memory_format=torch.channels_last)
-        for _ in range(ROTATED)
-    ]
-    was_training = network.training
-    network.arrange(torch.channels_last).eval()
-    on_device: list[float] = []
-
-    def measure(i: int) -> float:
-        host_ms, device_ms = _once(network.model, inputs[i % ROTATED])
-        on_device.extend(() if device_ms is None else (device_ms,))
-        return host_ms
-
-    with torch.inference_mode(), autocast(device, precision):
+    with passes(network, batch, precision, device) as measure:
         samples = _samples(measure)
-    network.arrange(layout).train(was_training)
+        on_device = measure.on_device
     every = -(-len(samples) // KEPT_SAMPLES)
     kept = samples[::every]
     p25, p50, p75, p90, p99 = (float(x) for x in np.percentile(kept, [25, 50, 75, 90, 99]))
@@ -63,17 +49,54 @@ def latency(network: Network, batch: int, precision: str, device: torch.device) 
     )
 
 
-def _samples(measure: Callable[[int], float]) -> list[float]:
-    """Return what `measure(i)` gives, in milliseconds, once it is warm."""
-    medians: list[float] = []
-    started = time.perf_counter()
-    while time.perf_counter() - started < WARM_LIMIT_SECONDS and not _agree(medians[-3:]):
-        medians.append(float(np.median([measure(i) for i in range(5)])))
+class Passes:
+    """Times pass after pass, in milliseconds by the host's clock; `on_device` is by the device's, where it has one."""
+
+    def __init__(self, model: nn.Module, inputs: list[Tensor]) -> None:
+        self._model, self._inputs = model, inputs
+        self._count = 0
+        self.on_device: list[float] = []
+
+    def __call__(self) -> float:
+        """Run one pass on the next of the inputs."""
+        host_ms, device_ms = _once(self._model, self._inputs[self._count % len(self._inputs)])
+        self._count += 1
+        self.on_device += () if device_ms is None else (device_ms,)
+        return host_ms
+
+
+@contextmanager
+def passes(network: Network, batch: int, precision: str, device: torch.device) -> Iterator[Passes]:
+    """Give forward passes of `batch` random pictures through a network in eval mode and channels last."""
+    edge, layout = network.inputs.resolution, network.layout
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.randn(batch, 3, edge, edge, generator=generator).to(device, memory_format=torch.channels_last)
+        for _ in range(ROTATED)
+    ]
+    was_training = network.training
+    network.arrange(torch.channels_last).eval()
+    with torch.inference_mode(), autocast(device, precision):
+        yield Passes(network.model, inputs)
+    network.arrange(layout).train(was_training)
+
+
+def _samples(measure: Callable[[], float]) -> list[float]:
+    """Return what `measure` gives, in milliseconds, once it is warm."""
+    warm_up(measure)
     samples: list[float] = []
     started = time.perf_counter()
     while len(samples) < MIN_SAMPLES or time.perf_counter() - started < MIN_SECONDS:
-        samples.append(round(measure(len(samples)), 4))
+        samples.append(round(measure(), 4))
     return samples
+
+
+def warm_up(measure: Callable[[], float]) -> None:
+    """Measure until three medians of five agree."""
+    medians: list[float] = []
+    started = time.perf_counter()
+    while time.perf_counter() - started < WARM_LIMIT_SECONDS and not _agree(medians[-3:]):
+        medians.append(float(np.median([measure() for _ in range(5)])))
 
 
 def _agree(medians: list[float]) -> bool:

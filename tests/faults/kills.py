@@ -140,13 +140,15 @@ def page(tally: Tally, seconds: float) -> str:
     rows = [[kind, tally.kills[kind]] for kind in KINDS]
     moments = ", ".join(f"{count} {moment}" for moment, count in tally.cells_in_flight.items())
     wrong = "\n".join(f"- {line}" for line in tally.wrong) or "None."
+    count = sum(tally.kills.values())
     return (
         "# Runs that are killed\n\n"
-        f"A suite of 60 small cells, {sum(tally.kills.values())} kills at random moments ({moments}) in {tally.stories} "
-        f"stories, each in a\nfolder of its own and let go to its end: {seconds / 60:.0f} minutes. Made by tests/faults/kills.py.\n\n"
+        f"A suite of 60 small cells, killed {count} times at random moments ({moments})\n"
+        f"in {tally.stories} stories, each in a folder of its own and let go to its end: {seconds / 60:.0f} minutes.\n"
+        "Made by tests/faults/kills.py.\n\n"
         + tabulate(rows, ["what was done", "times"], tablefmt="github")
-        + f"\n\nRecords lost, torn, other than those of the undisturbed run, or run again though they were ok: {len(tally.wrong)}\n\n"
-        + f"{wrong}\n"
+        + "\n\nRecords lost, torn, other than those of the undisturbed run, or run again though they were ok: "
+        + f"{len(tally.wrong)}\n\n{wrong}\n"
     )
 
 

@@ -1,0 +1,38 @@
+"""A network that is timed whenever it is asked: `python -m bench.engines.burst`. Device half.
+
+Two of these, of two codes, take turns within tenths of a second: what a machine does meanwhile, it does to both.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+
+import torch
+
+from bench.backbones import find
+from bench.cell import Cell
+from bench.engines.worker import prepare
+from bench.measure.latency import passes, warm_up
+
+BURST_PASSES = 40
+
+
+def main() -> None:
+    """Read what to time as a line of JSON: `cell`, `classes`, `batch` and `device`. For each line that comes after it
+    print the median milliseconds of some passes.
+    """
+    asked = json.loads(sys.stdin.readline())
+    cell, device = Cell.from_json(asked["cell"]), torch.device(asked["device"])
+    prepare(device.type)
+    network = find(cell.plugin("backbone")).build(asked["classes"], False, 0, cell.dataset.get("resolution"))
+    precision = "fp32" if cell.recipe["precision"] == "auto" else cell.recipe["precision"]
+    with passes(network.to(device), asked["batch"], precision, device) as measure:
+        warm_up(measure)
+        for _ in sys.stdin:
+            print(statistics.median(measure() for _ in range(BURST_PASSES)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
