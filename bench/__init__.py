@@ -34,7 +34,13 @@ def plan(suite: Suite, only: str | None = None) -> Plan:
     return expand(suite, only)
 
 
-def run(planned: Plan, results: str | Path = "results", device: str = "auto", force: bool = False) -> dict[str, Record]:
+def run(
+    planned: Plan,
+    results: str | Path = "results",
+    device: str = "auto",
+    force: bool = False,
+    deterministic: bool = False,
+) -> dict[str, Record]:
     """Run what is missing of a plan and return all its records by cell id; no report is written.
 
     A script that calls this does so under `if __name__ == "__main__":`, since the worker is a spawned process. Raises
@@ -52,7 +58,7 @@ def run(planned: Plan, results: str | Path = "results", device: str = "auto", fo
     missing = schedule.status(planned, store, force).missing
     if missing:
         silent = Silent()
-        with session(planned, store, missing, resolve_device(device), silent) as engine:
+        with session(planned, store, missing, resolve_device(device), silent, deterministic) as engine:
             schedule.run(planned, store, engine, silent, force)
     return store.read_all(e.cell.id for e in planned.runnable)
 

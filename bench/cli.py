@@ -64,6 +64,9 @@ def run(
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     force: Annotated[bool, typer.Option(help="Run cells again that are already there.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits every time, on a GPU too: slower.")
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +92,10 @@ def run(
         try:
             with busy("looking for a device", stream):
                 chosen = resolve_device(device)
-            with listener(plan.titles, stream) as told, session(plan, store, before.missing, chosen, told) as ready:
+            with (
+                listener(plan.titles, stream) as told,
+                session(plan, store, before.missing, chosen, told, deterministic) as ready,
+            ):
                 ran = len(schedule.run(plan, store, ready, told, force))
         except schedule.Interrupted as stopped:
             interrupted, ran = True, stopped.ran

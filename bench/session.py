@@ -12,13 +12,15 @@ from bench.store import Store
 
 
 @contextmanager
-def session(plan: Plan, store: Store, missing: Sequence[Entry], device: str, listener: Listener) -> Iterator[Engine]:
+def session(
+    plan: Plan, store: Store, missing: Sequence[Entry], device: str, listener: Listener, deterministic: bool = False
+) -> Iterator[Engine]:
     """Give an engine that is ready to run the missing entries of a plan on "cpu" or "cuda".
 
     Weights that do not fit and data that can't be had are found first: SuiteError is raised, with the place in the
     suite, before anything is written. Raises StoreError, and EngineError.
     """
-    with LocalEngine(device) as engine:
+    with LocalEngine(device, deterministic) as engine:
         cells = [entry.cell.to_json() for entry in missing]
         mistake = engine.check(cells, lambda message: pass_on(message, listener))
         if mistake is not None:

@@ -39,11 +39,12 @@ class LocalEngine:
 
     `check` and `run` give `watch` each message: `{"kind": "starting"}` when there is no warm worker, `{"kind": "note",
     "text"}` when a plugin logs something (a download), `{"kind": "begun", "pid", "started_at", "environment"}` when the
-    worker takes up a job, and `{"kind": "point", ...}` for each point of the curve.
+    worker takes up a job, and `{"kind": "point", ...}` for each point of the curve. With `deterministic` nothing is
+    chosen by the clock, and a kernel whose sums have no fixed order fails its cell.
     """
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, device: str, deterministic: bool = False) -> None:
+        self.device, self.deterministic = device, deterministic
         self.warm = False
 
     def __enter__(self) -> LocalEngine:
@@ -148,7 +149,7 @@ class LocalEngine:
         self.warm = False
         self._log = self.folder / "worker.log"
         self._log.write_bytes(b"")
-        self.worker = Process(_start_worker, [os.getpid(), str(self.folder), self.device])
+        self.worker = Process(_start_worker, [os.getpid(), str(self.folder), self.device, self.deterministic])
 
     def _stop(self) -> None:
         """End the worker, whatever it is doing."""
@@ -243,7 +244,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _start_worker(parent: int, folder: str, device: str) -> None:
+def _start_worker(parent: int, folder: str, device: str, deterministic: bool) -> None:
     """Prepare a worker: it ends when the parent does, prints to a file, and has imported everything before it is timed.
 
     What libraries print would otherwise run through the progress bar, or the JSON on the parent's output; what plugins
@@ -264,7 +265,7 @@ def _start_worker(parent: int, folder: str, device: str) -> None:
     log.addHandler(_Notes(Path(folder) / "progress.jsonl"))
     from bench.engines import worker
 
-    worker.prepare(device)
+    worker.prepare(device, deterministic)
 
 
 class _Notes(logging.Handler):

@@ -80,6 +80,8 @@ class Session:
             self._keep_weights(learner.network, Path(self.job.weights))
         stages = [stage.name for stage in learner.network.stages]
         details = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode), **summary.details}
+        if torch.are_deterministic_algorithms_enabled():
+            details["deterministic"] = True
         if learner.pieces > 1:
             details["pieces"] = learner.pieces
         if learner.selected_epoch is not None:

@@ -30,7 +30,7 @@ from bench.record import Point, Record, Status
 from bench.training.loop import Diverged
 
 
-def prepare(device: str) -> None:
+def prepare(device: str, deterministic: bool = False) -> None:
     """Have ready, before any cell is timed, what all cells share: threads, the device's context, lazy imports.
 
     The first step of an optimiser imports torch's compiler, 1 to 2 s that would be the first cell's training; scoring
@@ -38,6 +38,10 @@ def prepare(device: str) -> None:
     """
     import sklearn.metrics  # noqa: F401
 
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the library reads it with its first product
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     keep_freed_memory()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores())

@@ -104,7 +104,10 @@ class Autotune:
 
         `identity` names the network's architecture. Whether it is worth it depends on the cell alone, not on what was
         measured before it: never where nothing but a head is trained, always where else a precision has to be chosen.
+        Nothing is chosen by the clock where numbers have to be the same every time.
         """
+        if torch.are_deterministic_algorithms_enabled():
+            return None
         if stretch.steps == 0 or (recipe.precision != "auto" and stretch.steps < TUNE_STEPS):
             return None
         made_of = {

@@ -193,6 +193,14 @@ def test_two_runs_share_the_cells_and_compute_none_twice(tmp_path):
     assert all(record["attempt"] == 1 for record in runs.records(tmp_path, "toy").values())
 
 
+def test_a_deterministic_run_says_so_and_gives_the_same_bits(plain, tmp_path):
+    suites.write(tmp_path, CHANGES)
+    done = runs.bench(tmp_path, "run", "toy.yaml", "--no-report", "--deterministic")
+    assert done.returncode == 0, done.stderr
+    assert all(r["details"]["deterministic"] is True for r in runs.records(tmp_path, "toy").values())
+    assert numbers(tmp_path) == numbers(plain)
+
+
 def test_order_resume_and_cache_change_no_bit(plain, tmp_path):
     suites.write(tmp_path, CHANGES)
     for cell_id in sorted(runs.records(plain, "toy"), reverse=True):  # one by one, in another order, each in a process
