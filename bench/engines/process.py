@@ -96,7 +96,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def _serve(pipe: Connection, prepare: Callable[..., None], args: tuple[Any, ...]) -> None:
     """Answer calls until the other end is closed."""
-    os.setsid()
+    os.setpgrp()
     call: tuple[Callable[..., Any], tuple[Any, ...]] = (prepare, args)
     while True:
         try:
