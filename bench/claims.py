@@ -18,6 +18,10 @@ from pathlib import Path
 from bench.errors import StoreError
 
 
+# So many bytes from a place on are all of them.
+EVERY_PLACE = 0
+
+
 class Claims:
     """The cells of one results folder that this run has."""
 
@@ -53,14 +57,24 @@ def claims(folder: Path) -> Iterator[Claims]:
         yield Claims(path, file)
 
 
+def claimed(folder: Path) -> bool:
+    """Say whether any run has a cell of a results folder."""
+    try:
+        with (folder / ".claims").open("r+b") as file:
+            _lock(file.fileno(), fcntl.F_WRLCK, 0, EVERY_PLACE)
+    except OSError as error:  # no run has been here, or this file system knows no locks
+        return error.errno in (errno.EACCES, errno.EAGAIN) and os.access(folder, os.W_OK)
+    return False
+
+
 def _no_locks(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path.parent}: cannot be locked: {error.strerror}; choose another folder with --results")
 
 
-def _lock(file: int, kind: int, place: int) -> None:
-    """Lock or unlock one byte, without waiting. Where the system can, for the open file and not for the process."""
+def _lock(file: int, kind: int, place: int, count: int = 1) -> None:
+    """Lock or unlock bytes, without waiting. Where the system can, for the open file and not for the process."""
     if hasattr(fcntl, "F_OFD_SETLK"):
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", kind, os.SEEK_SET, place, 1, 0))
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", kind, os.SEEK_SET, place, count, 0))
     else:
         how = fcntl.LOCK_UN if kind == fcntl.F_UNLCK else fcntl.LOCK_EX | fcntl.LOCK_NB
-        fcntl.lockf(file, how, 1, place)
+        fcntl.lockf(file, how, count, place)

@@ -263,12 +263,34 @@ def schema() -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Check the installation: packages, device, threads, weights."""
-    from bench.catalogue import health
+def doctor(
+    suite: Annotated[Path | None, typer.Argument(help="A suite that is to run.", show_default=False)] = None,
+    profile: Profile = None,
+    settings: Settings = None,
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend first what is safe to mend, and fetch missing data.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the installation, the machine, the folders, and what a suite needs."""
+    from bench.doctor import Places, examine, text
+    from bench.terminal import busy, has_colours
 
-    for name, value in health().items():
-        print(f"{name:<22} {value}")
+    if suite is None and (profile or settings):
+        raise UsageError("bench doctor: --profile and --set go with a SUITE")
+    asked = None if suite is None else _asked(suite, profile, None, settings, results)
+    with busy("looking", sys.stderr):
+        found = examine(Places(results, reports), asked, fix)
+    if as_json:
+        _print_json({"findings": [asdict(f) for f in found.findings], "done": found.done})
+    else:
+        for line in found.done:
+            print(line)
+        width = min(shutil.get_terminal_size().columns, WIDEST)
+        print("\n" * bool(found.done) + text(found.findings, width, has_colours(sys.stdout)))
+    raise typer.Exit(0 if found.well else NOT_ALL_OK)
 
 
 def _asked(suite: Path, profile: str | None, only: str | None, settings: list[str] | None, results: Path) -> Asked:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import index
+from bench.claims import claimed
 from bench.errors import StoreError
 from bench.files import TEMPORARY, replacing
 from bench.index import Brief, Stamp
@@ -175,6 +176,10 @@ class Store:
     def write_suite(self, resolved: Mapping[str, Any]) -> None:
         """Save the suite as it was run, beside its results."""
         write_text(self.folder / "suite.json", json.dumps(resolved, indent=2, ensure_ascii=False) + "\n")
+
+    def held(self) -> bool:
+        """Say whether a run has cells of the suite now. Nothing is written."""
+        return claimed(self.folder)
 
     def sweep(self) -> None:
         """Remove what killed runs left half-written; what is younger may be another run's, at this moment."""

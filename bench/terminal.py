@@ -186,6 +186,11 @@ def busy(what: str, stream: TextIO | None = None) -> Iterator[None]:
         yield
 
 
+def has_colours(stream: TextIO) -> bool:
+    """Say whether colours are shown where a stream goes, and wanted (https://no-color.org)."""
+    return _is_live(stream) and not os.environ.get("NO_COLOR")
+
+
 def _is_live(stream: TextIO) -> bool:
     """Say whether lines that were written can be drawn over."""
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

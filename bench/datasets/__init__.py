@@ -45,12 +45,26 @@ class Examples:
     read: Callable[[int], NDArray[np.uint8]]
 
 
+@dataclass(frozen=True)
+class Download:
+    """What `fetch` has yet to get: from where, how many bytes over the network, None where that is not known.
+
+    `problem` says why no source can give it now, as far as that is found out without downloading.
+    """
+
+    source: str
+    size_bytes: int | None = None
+    problem: str | None = None
+
+
 class Dataset(Protocol):
     """The contract of a data set. Splits are "train" and "test"; training subsets are drawn from "train".
 
     `facts` and `examples` raise DataError, saying what to do, when the data can't be had. `facts` imports no torch and
     is quick. `fetch` gets the data from its sources, in order, or does nothing when it is there already; `examples`
-    fetches by itself. `resolution` is the edge in pixels that pictures are resized to; None leaves it to the backbone.
+    fetches by itself. One that downloads may have a method `missing() -> Download | None`, by which `bench doctor` says
+    what a run would download; None is nothing. `resolution` is the edge in pixels that pictures are resized to; None
+    leaves it to the backbone.
     """
 
     name: ClassVar[str]
@@ -65,6 +79,12 @@ class Dataset(Protocol):
     def examples(self, split: str) -> Examples: ...
 
     def fetch(self) -> None: ...
+
+
+def missing(dataset: Dataset) -> Download | None:
+    """Return what a data set has yet to download; None when it is here, or never downloads."""
+    asked: Callable[[], Download | None] | None = getattr(dataset, "missing", None)
+    return asked() if asked is not None else None
 
 
 datasets: Registry[Dataset] = Registry("dataset", "bench.datasets")

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench.datasets import Download
 from bench.datasets._cache import write_atomically
 from bench.errors import DataError
 
@@ -40,9 +41,15 @@ class Unavailable(Exception):
 
 
 class Source(Protocol):
-    """A place that gives files. `get` returns the uncompressed bytes by name, or raises Unavailable."""
+    """A place that gives files.
+
+    `get` returns the uncompressed bytes by name, or raises Unavailable. `problem` says why it cannot, as far as that is
+    found out without getting them; None when it may.
+    """
 
     def get(self, names: Sequence[str]) -> dict[str, bytes]: ...
+
+    def problem(self, names: Sequence[str]) -> str | None: ...
 
     def __str__(self) -> str: ...
 
@@ -75,6 +82,20 @@ def obtain(title: str, folder: Path, checksums: Mapping[str, str], sources: Sequ
         f"{title} could not be had. Tried: {'; '.join(tried)}. "
         f"Connect to the network, or copy {files_wanted} into {folder}"
     )
+
+
+def lacking(folder: Path, checksums: Mapping[str, str], sources: Sequence[Source], size_bytes: int) -> Download | None:
+    """Return what `obtain` would get, and from where; None when the files are there. Nothing is downloaded."""
+    names = list(checksums)
+    if all(load(folder, name, checksums) is not None for name in names):
+        return None
+    tried = []
+    for source in sources:
+        problem = source.problem(names)
+        if problem is None:
+            return Download(str(source), size_bytes)
+        tried.append(f"{source}: {problem}")
+    return Download(str(sources[-1]), size_bytes, "; ".join(tried))
 
 
 def load(folder: Path, name: str, checksums: Mapping[str, str]) -> bytes | None:
@@ -115,6 +136,11 @@ class Folder:
             raise Unavailable("not there")
         return {name: self._read(name) for name in names}
 
+    def problem(self, names: Sequence[str]) -> str | None:
+        """Look for the files."""
+        lacks = [n for n in names if not any((self.path / end).is_file() for end in (f"{n}.gz", n))]
+        return "not there" if not self.path.is_dir() else f"it has no {lacks[0]}" if lacks else None
+
     def _read(self, name: str) -> bytes:
         for path in (self.path / f"{name}.gz", self.path / name):
             if path.is_file():
@@ -139,6 +165,17 @@ class Mirror:
         """Download the files."""
         return {name: _unpacked(name, self._download(f"{self.url.rstrip('/')}/{name}.gz")) for name in names}
 
+    def problem(self, names: Sequence[str]) -> str | None:
+        """Ask for the first file's header."""
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/{names[0]}.gz", method="HEAD")
+        try:
+            _opened(request, self.answer_seconds).close()
+        except Unavailable as error:
+            return str(error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return _reason(error)
+        return None
+
     def _download(self, url: str) -> bytes:
         log.info("downloading %s", url)
         end = time.monotonic() + FILE_SECONDS
@@ -155,7 +192,7 @@ class Mirror:
         return b"".join(chunks)
 
 
-def _opened(url: str, seconds: float) -> http.client.HTTPResponse:
+def _opened(url: str | urllib.request.Request, seconds: float) -> http.client.HTTPResponse:
     """Open a URL within `seconds` in all. A socket's own timeout covers neither names nor many addresses."""
     answers: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
     given_up = threading.Event()
@@ -204,14 +241,19 @@ class DebianPackage:
 
     def get(self, names: Sequence[str]) -> dict[str, bytes]:
         """Fetch the package and read the files from it."""
-        for program in ("apt-get", "apt-config", "dpkg-deb"):
-            if shutil.which(program) is None:
-                raise Unavailable(f"there is no {program} on this machine")
+        problem = self.problem(names)
+        if problem:
+            raise Unavailable(problem)
         with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
             room = Path(temporary)
             package = self._download(room)
             _run(["dpkg-deb", "-x", str(package), str(room / "files")], room, {})
             return Folder(room / "files" / self.folder.relative_to("/"), "the package").get(names)
+
+    def problem(self, names: Sequence[str]) -> str | None:
+        """Look for the programs; whether the package can be had is found out by fetching it."""
+        lacks = [program for program in ("apt-get", "apt-config", "dpkg-deb") if shutil.which(program) is None]
+        return f"there is no {lacks[0]} on this machine" if lacks else None
 
     def _download(self, room: Path) -> Path:
         (room / "lists" / "partial").mkdir(parents=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.cell import canonical
-from bench.datasets import Examples, Facts, datasets
+from bench.datasets import Download, Examples, Facts, datasets
 from bench.datasets._cache import cache_dir
 from bench.datasets._pictures import check_resolution
-from bench.datasets._sources import DebianPackage, Folder, Mirror, Source, load, obtain
+from bench.datasets._sources import DebianPackage, Folder, Mirror, Source, lacking, load, obtain
 from bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 EDGE_PX = 28
+# The four files, compressed.
+DOWNLOAD_BYTES = 30_878_645
 
 
 @datasets.register
@@ -75,6 +77,10 @@ class FashionMnist:
     def fetch(self) -> None:
         """Get the four files into the cache. Raises DataError."""
         obtain(self.name, _folder(), CHECKSUMS, _sources())
+
+    def missing(self) -> Download | None:
+        """Return what `fetch` would get."""
+        return lacking(_folder(), CHECKSUMS, _sources(), DOWNLOAD_BYTES)
 
     def examples(self, split: str) -> Examples:
         """Return one split, held in memory (47 MB for train)."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.cell import canonical
-from bench.datasets import Examples, Facts, datasets
+from bench.datasets import Download, Examples, Facts, datasets
 from bench.datasets._cache import cache_dir, keep_json, read_json
 from bench.datasets._ledger import examined, files_below
 from bench.datasets._pictures import check_resolution, in_colour, pixels, problem
@@ -79,6 +79,12 @@ class Torchvision:
         if self.root is None and not self._folder.is_dir():
             self._download()
         self._loaded()
+
+    def missing(self) -> Download | None:
+        """Return that torchvision has to download the set; whether its server answers is not tried."""
+        if self.root is not None or self._folder.is_dir():
+            return None
+        return Download(f"torchvision, from where its authors keep it: {self.source}")
 
     def examples(self, split: str) -> Examples:
         """Return one split, downloading the set when it is not here. Small pictures are held in memory."""

@@ -13,6 +13,7 @@ from bench.errors import UsageError
 _GPU_FILES = ("nvidia[0-9]*", "dxg", "nvhost-gpu", "nvgpu", "kfd")
 _USE_GPU = "import torch; torch.zeros(1, device='cuda')"
 _ANSWER_SECONDS = 120
+NO_GPU = "no GPU was found on this machine"
 
 
 def resolve_device(name: str) -> str:
@@ -37,7 +38,7 @@ def why_no_gpu(devices: Path = Path("/dev")) -> str | None:
     if visible is not None and visible.strip() in ("", "-1"):
         return f"CUDA_VISIBLE_DEVICES is {visible.strip()!r}, which hides every GPU"
     if not any(found for pattern in _GPU_FILES for found in devices.glob(pattern)):
-        return "no GPU was found on this machine"
+        return NO_GPU
     command = [sys.executable, "-W", "ignore", "-c", _USE_GPU]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False)

@@ -1,0 +1,102 @@
+"""`bench doctor`: checks what a run needs, and says what to do where something is missing. Control half.
+
+What could hang or break this process, torch before all, is asked of another one. Nothing is written without `fix`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from bench.doctor import machine, storage
+from bench.doctor.child import Child
+from bench.doctor.finding import Finding, State, text
+from bench.doctor.storage import Places
+
+if TYPE_CHECKING:
+    from bench.asked import Asked
+    from bench.suite import Suite
+
+__all__ = ["Examined", "Finding", "Places", "State", "examine", "text"]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found, and what was mended before, a line each."""
+
+    findings: tuple[Finding, ...]
+    done: tuple[str, ...] = ()
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing would stop a run."""
+        return all(finding.state != "problem" for finding in self.findings)
+
+
+def examine(places: Places, asked: Asked | None = None, fix: bool = False) -> Examined:
+    """Check this installation and this machine, and what the suite that is `asked` for needs.
+
+    With `fix`, what can be mended safely is mended first. Raises SuiteError and UsageError before anything is done when
+    the suite cannot be read, and SuiteError when it cannot be planned.
+    """
+    from bench.suite import load
+
+    suite = None if asked is None else load(asked.suite, asked.profile, asked.settings)
+    done = _mended(places, suite) if fix else ()
+    with Child() as child:
+        libraries = machine.libraries(child)
+        torch_works = libraries[0].state == "ok"
+        found = [
+            machine.python(),
+            machine.harness(),
+            machine.packages(machine.asked_for()),
+            machine.offline_weights(),
+            *libraries,
+            *([machine.device(child)] if torch_works else []),
+            machine.threads(),
+            machine.memory(machine.free_memory()),
+        ]
+        needed, own = _needs(asked, child if torch_works else None) if asked is not None else ({}, [])
+    stock = storage.stock(places.stores())
+    found += [
+        *storage.disk(places, needed),
+        *storage.access(places),
+        *storage.caches(places),
+        storage.leftovers(places),
+        storage.unreadable(places),
+        storage.indexes(places),
+        storage.records(stock),
+        storage.locks(places, suite.suite if suite is not None else None),
+        machine.clock(time.time(), _dates(stock)),
+        machine.git(),
+    ]
+    return Examined((*found, *own), done)
+
+
+def _mended(places: Places, suite: Suite | None) -> tuple[str, ...]:
+    from bench.doctor import fix, needs
+
+    return tuple(fix.mended(places, needs.every_dataset(suite) if suite is not None else ()))
+
+
+def _needs(asked: Asked, child: Child | None) -> tuple[Mapping[str, float], list[Finding]]:
+    """Return the bytes that a suite will fill by place, and what was found about it."""
+    from bench.doctor import needs
+
+    plan, store = asked.plan()
+    weights, params = needs.weights(plan, child)
+    return needs.room(plan, params), [needs.the_plan(plan, store), *needs.data(plan), *weights]
+
+
+def _dates(stock: storage.Stock) -> dict[str, float]:
+    """Return when things happened that the clock must be after."""
+    dates = {}
+    if stock.newest is not None:
+        dates["the newest record"] = datetime.fromisoformat(stock.newest).timestamp()
+    commit = machine.last_commit()
+    if commit is not None:
+        dates["the newest commit of bench"] = commit
+    return dates
