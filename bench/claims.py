@@ -60,10 +60,14 @@ def claims(folder: Path) -> Iterator[Claims]:
 def claimed(folder: Path) -> bool:
     """Say whether any run has a cell of a results folder."""
     try:
-        with (folder / ".claims").open("r+b") as file:
+        file = (folder / ".claims").open("r+b")
+    except OSError:  # no run has been here, or it is another user's
+        return False
+    with file:
+        try:
             _lock(file.fileno(), fcntl.F_WRLCK, 0, EVERY_PLACE)
-    except OSError as error:  # no run has been here, or this file system knows no locks
-        return error.errno in (errno.EACCES, errno.EAGAIN) and os.access(folder, os.W_OK)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
     return False
 
 

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bench.doctor import machine, storage
+from bench.doctor import fix as mending
+from bench.doctor import machine, needs, storage
 from bench.doctor.child import Child
 from bench.doctor.finding import Finding, State, text
 from bench.doctor.storage import Places
+from bench.planner import Plan, expand
+from bench.suite import load
 
 if TYPE_CHECKING:
     from bench.asked import Asked
-    from bench.suite import Suite
 
 __all__ = ["Examined", "Finding", "Places", "State", "examine", "text"]
 
@@ -39,13 +42,14 @@ class Examined:
 def examine(places: Places, asked: Asked | None = None, fix: bool = False) -> Examined:
     """Check this installation and this machine, and what the suite that is `asked` for needs.
 
-    With `fix`, what can be mended safely is mended first. Raises SuiteError and UsageError before anything is done when
-    the suite cannot be read, and SuiteError when it cannot be planned.
+    With `fix`, missing data are fetched and what can be mended safely is mended first. Raises SuiteError and UsageError
+    when the suite cannot be read or planned, before anything but its data is touched.
     """
-    from bench.suite import load
-
     suite = None if asked is None else load(asked.suite, asked.profile, asked.settings)
-    done = _mended(places, suite) if fix else ()
+    # Data first: some sets must be here before they can be planned.
+    done = [*mending.fetched(needs.every_dataset(suite))] if fix and suite is not None else []
+    plan = None if suite is None else expand(suite)
+    done += mending.mended(places) if fix else []
     with Child() as child:
         libraries = machine.libraries(child)
         torch_works = libraries[0].state == "ok"
@@ -59,7 +63,7 @@ def examine(places: Places, asked: Asked | None = None, fix: bool = False) -> Ex
             machine.threads(),
             machine.memory(machine.free_memory()),
         ]
-        needed, own = _needs(asked, child if torch_works else None) if asked is not None else ({}, [])
+        needed, own = _needs(plan, places, child if torch_works else None) if plan is not None else ({}, [])
     stock = storage.stock(places.stores())
     found += [
         *storage.disk(places, needed),
@@ -73,29 +77,21 @@ def examine(places: Places, asked: Asked | None = None, fix: bool = False) -> Ex
         machine.clock(time.time(), _dates(stock)),
         machine.git(),
     ]
-    return Examined((*found, *own), done)
+    return Examined((*found, *own), tuple(done))
 
 
-def _mended(places: Places, suite: Suite | None) -> tuple[str, ...]:
-    from bench.doctor import fix, needs
-
-    return tuple(fix.mended(places, needs.every_dataset(suite) if suite is not None else ()))
-
-
-def _needs(asked: Asked, child: Child | None) -> tuple[Mapping[str, float], list[Finding]]:
+def _needs(plan: Plan, places: Places, child: Child | None) -> tuple[Mapping[str, float], list[Finding]]:
     """Return the bytes that a suite will fill by place, and what was found about it."""
-    from bench.doctor import needs
-
-    plan, store = asked.plan()
     weights, params = needs.weights(plan, child)
-    return needs.room(plan, params), [needs.the_plan(plan, store), *needs.data(plan), *weights]
+    return needs.room(plan, params), [needs.the_plan(plan, places), *needs.data(plan), *weights]
 
 
 def _dates(stock: storage.Stock) -> dict[str, float]:
     """Return when things happened that the clock must be after."""
     dates = {}
     if stock.newest is not None:
-        dates["the newest record"] = datetime.fromisoformat(stock.newest).timestamp()
+        with suppress(ValueError, OverflowError):  # a record may come from anywhere
+            dates["the newest record"] = datetime.fromisoformat(stock.newest).timestamp()
     commit = machine.last_commit()
     if commit is not None:
         dates["the newest commit of bench"] = commit

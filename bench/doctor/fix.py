@@ -13,16 +13,15 @@ from bench.errors import BenchError
 from bench.index import stamps
 
 
-def mended(places: Places, wanted: Iterable[Dataset]) -> Iterator[str]:
+def mended(places: Places) -> Iterator[str]:
     """Mend what can be mended without losing anything, and yield a line for each thing that was done or could not be.
 
-    Records are never removed. `wanted` are the data sets that a suite needs.
+    Records are never removed.
     """
     yield from _folders(places)
     yield from _removed(list(stale(places)), "half-written, of a killed run")
     yield from _removed(list(damaged(places)), "it could not be read")
     yield from _indexes(places)
-    yield from _fetched(wanted)
 
 
 def _folders(places: Places) -> Iterator[str]:
@@ -61,7 +60,8 @@ def _indexes(places: Places) -> Iterator[str]:
             yield f"built the index of {store.suite} again: {counted(count, 'record')}"
 
 
-def _fetched(wanted: Iterable[Dataset]) -> Iterator[str]:
+def fetched(wanted: Iterable[Dataset]) -> Iterator[str]:
+    """Fetch the data sets that are missing, and yield a line for each."""
     for dataset in wanted:
         try:
             if missing(dataset) is not None:

@@ -14,7 +14,7 @@ from bench.datasets import Dataset, datasets, missing
 from bench.datasets._cache import cache_dir
 from bench.doctor.child import Child
 from bench.doctor.finding import Finding, size
-from bench.doctor.storage import there
+from bench.doctor.storage import Places, there
 from bench.errors import BenchError
 from bench.index import Brief
 from bench.planner import Plan
@@ -48,9 +48,9 @@ class Seen(Store):
         return found
 
 
-def the_plan(plan: Plan, store: Store) -> Finding:
+def the_plan(plan: Plan, places: Places) -> Finding:
     """Say how many cells there are, how many are to run, and what that will take."""
-    found = overview.rows(plan, schedule.status(plan, Seen(store.root, store.suite)))
+    found = overview.rows(plan, schedule.status(plan, Seen(places.results, plan.suite.suite)))
     lines = overview.summary(found).splitlines()
     return Finding(f"suite {plan.suite.suite}", "ok", "; ".join(lines))
 
@@ -118,7 +118,7 @@ def _weights(spec: Mapping[str, Any], child: Child | None) -> tuple[Finding, int
     if backbone.weights != "pretrained":
         return Finding("weights", "ok", f"{model}: here, {backbone.weights}"), params
     if backbone.weights_here(BackboneFacts()):
-        return Finding("weights", "ok", f"{model}: here, in an installed package"), params
+        return Finding("weights", "ok", f"{model}: here, without a hub"), params
     if "error" in told:
         return Finding("weights", "note", f"{model}: not known, {told['error']}"), params
     if told["here"]:
