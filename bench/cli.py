@@ -110,7 +110,7 @@ def run(
     if as_json:
         _print_json({"ran": ran, "records": [r.to_json() for r in records]})
     else:
-        print("\n".join([*overview.ended(ran, plan, after), *([f"report: {page}"] if page else [])]))
+        _say("\n".join([*overview.ended(ran, plan, after), *([f"report: {page}"] if page else [])]))
     if interrupted:
         again = "the same command goes on from here" if not force else "the command without --force goes on from here"
         _note(f"interrupted: {overview.cells(len(before.missing) - ran)} still to run; {again}")
@@ -135,7 +135,7 @@ def plan(
     if as_json:
         _print_json(overview.to_json(planned, found))
     else:
-        print(overview.text(planned, found))
+        _say(overview.text(planned, found))
 
 
 @app.command("report")
@@ -186,7 +186,7 @@ def advise(
         _print_json([counsel.json for counsel in found])
         return
     width = min(shutil.get_terminal_size().columns, WIDEST)
-    print("\n\n".join(counsel.text(width) for counsel in found))
+    _say("\n\n".join(counsel.text(width) for counsel in found))
 
 
 @app.command()
@@ -210,9 +210,9 @@ def why(
     _print_json({"cell_id": found.id, "identity_version": IDENTITY_VERSION, **found.identity()})
     near = explain.nearest_cell(found, stored.values())
     if near is not None:
-        print(f"nearest stored cell: {near.id}")
+        _say(f"nearest stored cell: {near.id}")
         for line in explain.differences(found, near):
-            print(f"  {line}")
+            _say(f"  {line}")
 
 
 @app.command()
@@ -287,7 +287,7 @@ def doctor(
         _print_json({"findings": [asdict(f) for f in found.findings], "done": found.done})
     else:
         for line in found.done:
-            print(line)
+            _say(line)
         width = min(shutil.get_terminal_size().columns, WIDEST)
         print("\n" * bool(found.done) + text(found.findings, width, has_colours(sys.stdout)))
     raise typer.Exit(0 if found.well else NOT_ALL_OK)
@@ -312,8 +312,16 @@ def _told_to_end(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _say(text: str) -> None:
+    from bench.terminal import printable
+
+    print(printable(text))
+
+
 def _note(text: str) -> None:
-    print(text, file=sys.stderr)
+    from bench.terminal import printable
+
+    print(printable(text), file=sys.stderr)
 
 
 def _wrong_usage(error: Any) -> str:

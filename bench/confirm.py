@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from bench.sides import load
 MOST_SEEDS = 2
 # Turns of two networks in a round.
 TURNS = 12
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
 INSTEAD = "; give --base-code FOLDER"
 
 Told = Callable[[str], None]
@@ -60,6 +62,8 @@ def codes(base: Sequence[Record], given: Path | None, told: Told) -> Iterator[Co
     commit = commits.pop() if len(commits) == 1 else ""
     if not commit:
         raise UsageError("--confirm: the base's records do not say which commit they are of" + INSTEAD)
+    if not COMMIT.fullmatch(commit):  # a baseline may come from anywhere, and a word for git could be an option
+        raise UsageError(f"--confirm: the base's records are of {commit[:40]!r}, which is no commit" + INSTEAD)
     if any(record.environment.get("git_dirty") for record in base):
         told(f"the base's records are of commit {commit[:7]} with changes on top, which are not run again")
     with tempfile.TemporaryDirectory(prefix="bench-base-") as folder:

@@ -56,6 +56,7 @@ def compare(
     from bench.compare.measures import DEFAULTS, parse
     from bench.compare.outputs import FORMATS, text
     from bench.tasks import every_metric
+    from bench.terminal import printable
 
     if form not in FORMATS:
         hint = did_you_mean(nearest(form, FORMATS)) or f"; choose {', '.join(FORMATS)}"
@@ -82,13 +83,13 @@ def compare(
         with again.codes(before, base_code, told) as both:
             gate = again.confirmed(gate, limits, after, suite, both, rounds, told)
     if output is None:
-        print(FORMATS[form](gate), end="")
+        print(printable(FORMATS[form](gate)), end="")
     else:
         try:
             output.write_text(FORMATS[form](gate), encoding="utf-8", newline="\n")
         except OSError as error:
             raise UsageError(f"--output {output}: cannot be written: {error.strerror}") from None
-        print(text(gate))
+        print(printable(text(gate)))
     raise typer.Exit(gate.exit_code)
 
 
@@ -146,6 +147,7 @@ def export(
 def list_baselines(results: Results = Path("results")) -> None:
     """Show the baselines that there are."""
     from bench import sides
+    from bench.terminal import printable
 
     paths = sorted((results / sides.BASELINES).glob("*.jsonl"))
     if not paths:
@@ -155,7 +157,7 @@ def list_baselines(results: Results = Path("results")) -> None:
         commits = {str(r.environment.get("git_commit"))[:7] for r in records if r.environment.get("git_commit")}
         machines = {str(r.environment.get("cpu")) for r in records if r.environment.get("cpu")}
         where = ", ".join([*sorted(machines), *(f"commit {commit}" for commit in sorted(commits))])
-        print(f"{path.stem:<24} {len(records):>5} cells  {where}")
+        print(printable(f"{path.stem:<24} {len(records):>5} cells  {where}"))
 
 
 @baseline_app.command("show")
@@ -163,6 +165,7 @@ def show(suite: Name, results: Results = Path("results")) -> None:
     """Show what a baseline holds, a line a cell."""
     from bench import sides
     from bench.naming import titles
+    from bench.terminal import printable
 
     path = sides.baseline_path(results, suite)
     records = _read(path)
@@ -172,7 +175,7 @@ def show(suite: Name, results: Results = Path("results")) -> None:
         first = next((f"{name} {value:.4f}" for name, value in record.metrics.items() if value is not None), "")
         start = f"{record.cell_id}  {record.status:<12}{first:<18}"
         for part in textwrap.wrap(named[record.cell_id], room):
-            print(f"{start:<{MARGIN}}{part}")
+            print(printable(f"{start:<{MARGIN}}{part}"))
             start = ""
 
 
@@ -228,12 +231,13 @@ def show_history(
     from bench.asked import writing
     from bench.compare import history
     from bench.report import timeline, write_history
+    from bench.terminal import printable
 
     found = history.series(_history(sides.history_path(results, suite)))
     known = sorted({each.measure for each in found})
     if measure is not None and measure not in known:
         raise UsageError(f"--measure {measure}: the history has none{did_you_mean(nearest(measure, known))}")
-    print(timeline.as_text(found, measure))
+    print(printable(timeline.as_text(found, measure)))
     if reports is not None:
         with writing(reports):
             print(write_history(suite, found, reports / f"{suite}-history"))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bench.cell import Cell
+from bench.files import parse_json
 from bench.registry import adapter
 
 SCHEMA = 1
@@ -154,13 +155,13 @@ def loads(text: str | bytes) -> Record:
     try:
         record: Record = adapter(Record).validate_json(text, strict=True)
     except ValidationError as error:
-        _check_schema(json.loads(text))
+        _check_schema(parse_json(text))
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
     # Gone through a second time, which takes as long as the first, only where it may name no schema of its own.
     names_it = '"schema": 1' in text if isinstance(text, str) else b'"schema": 1' in text
     if record.schema != SCHEMA or not names_it:
-        _check_schema(json.loads(text))
+        _check_schema(parse_json(text))
     return record
 
 

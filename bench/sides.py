@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench import git
 from bench.compare import baseline, pytest_benchmark
 from bench.errors import BenchError, UsageError
+from bench.files import parse_json
 from bench.record import Record
 from bench.store import Store
 
@@ -76,7 +76,7 @@ def gate_of(given: str) -> list[str]:
     """Return the limits of the suite that a results folder was made by; none for anything else."""
     path = Path(given) / "suite.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("gate")
+        found = parse_json(path.read_bytes()).get("gate")
     except (OSError, ValueError, AttributeError):
         return []
     return [str(limit) for limit in found] if isinstance(found, list) else []

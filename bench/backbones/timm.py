@@ -117,6 +117,9 @@ def _create(name: str, **options: Any) -> Any:
     # The client reads its limits when it is first imported; its own default would let a dead network hold a cell up.
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "30")
+    # Releases of timm before its default was turned round read a torch file from the hub with whatever code it holds.
+    if "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ:
+        os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
     import timm
 
     return timm.create_model(name, **options)

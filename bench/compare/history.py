@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from bench.compare.measures import MEASURES, measure_of
 from bench.errors import StoreError
+from bench.files import parse_json
 from bench.naming import flat, natural
 from bench.record import Record
 
@@ -95,7 +96,7 @@ def read(text: str, where: str) -> list[Run]:
     for number, each in enumerate(text.split("\n"), 1):
         if each:
             try:
-                body = json.loads(each)
+                body = parse_json(each)
                 values = {m: {p: float(v) for p, v in points.items()} for m, points in body["values"].items()}
                 found.append(Run(str(body["commit"]), str(body["machine"]), str(body["when"]), values))
             except (ValueError, KeyError, TypeError, AttributeError):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.cell import Cell
+from bench.files import parse_json
 from bench.naming import titles
 from bench.record import Latency, Record
 
@@ -22,7 +23,7 @@ def records(text: str) -> list[Record]:
     Raises ValueError when it is none: no list of benchmarks with their data.
     """
     try:
-        data = json.loads(text)
+        data = parse_json(text)
         named = {str(b.get("fullname") or b["name"]): _samples(b) for b in data["benchmarks"]}
         facts = dict(data.get("machine_info") or data.get("environment") or {})
         commit = dict(data.get("commit_info") or {})

@@ -63,7 +63,7 @@ class Dataset(Protocol):
     `facts` and `examples` raise DataError, saying what to do, when the data can't be had. `facts` imports no torch and
     is quick. `fetch` gets the data from its sources, in order, or does nothing when it is there already; `examples`
     fetches by itself. One that downloads may have a method `missing() -> Download | None`, by which `bench doctor` says
-    what a run would download; None is nothing. `resolution` is the edge in pixels that pictures are resized to; None
+    what a run would download; None means nothing. `resolution` is the edge in pixels that pictures are resized to; None
     leaves it to the backbone.
     """
 

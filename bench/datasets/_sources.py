@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
+import io
 import logging
 import os
 import queue
@@ -34,6 +35,8 @@ log = logging.getLogger("bench")
 ANSWER_SECONDS = 5.0
 FILE_SECONDS = 600.0
 APT_SECONDS = 180.0
+# More than any file that is fetched like this: a server can send what unfolds without end, and is checked only after.
+MOST_BYTES = 500_000_000
 
 
 class Unavailable(Exception):
@@ -115,9 +118,13 @@ def _unpacked(name: str, content: bytes) -> bytes:
     if not content.startswith(b"\x1f\x8b"):
         return content
     try:
-        return gzip.decompress(content)
+        with gzip.open(io.BytesIO(content)) as file:
+            unpacked = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise Unavailable(f"{name}.gz is damaged ({error})") from error
+    if len(unpacked) > MOST_BYTES:
+        raise Unavailable(f"{name}.gz unfolds to more than {MOST_BYTES:,} bytes")
+    return unpacked
 
 
 @dataclass(frozen=True)
@@ -179,12 +186,15 @@ class Mirror:
     def _download(self, url: str) -> bytes:
         log.info("downloading %s", url)
         end = time.monotonic() + FILE_SECONDS
-        chunks = []
+        chunks, count = [], 0
         try:
             with _opened(url, self.answer_seconds) as response:
                 # read1 returns with what there is, so that a trickle is noticed before it has filled a buffer.
                 while chunk := response.read1(1 << 16):
                     chunks.append(chunk)
+                    count += len(chunk)
+                    if count > MOST_BYTES:
+                        raise Unavailable(f"it sends more than {MOST_BYTES:,} bytes")
                     if time.monotonic() > end:
                         raise Unavailable(f"too slow: not done in {FILE_SECONDS:.0f} s")
         except (OSError, http.client.HTTPException) as error:

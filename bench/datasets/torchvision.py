@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class Torchvision:
         whole = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         try:
             whole.mkdir(parents=True)
-            with _impatient():
+            with _impatient(), _contained():
                 for options in (*row.train, *row.test):
                     _loader(row)(root=str(whole), download=True, **options)
             whole.rename(folder)
@@ -289,6 +290,22 @@ def _impatient() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Have tar archives be unpacked into their folder alone, as Python 3.14 does by itself; torchvision does not ask.
+
+    Not all have a checksum that is pinned: one could hold names like ../../file, and links. Python before 3.11.4 knows
+    no filter.
+    """
+    before = getattr(tarfile.TarFile, "extraction_filter", None)
+    safe = getattr(tarfile, "data_filter", None)
+    tarfile.TarFile.extraction_filter = staticmethod(safe) if safe is not None else None
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def _plugin(row: Published) -> type[Torchvision]:

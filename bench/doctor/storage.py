@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from bench import index
 from bench.datasets._cache import cache_dir
 from bench.doctor.finding import Finding, counted, size
-from bench.files import TEMPORARY
+from bench.files import TEMPORARY, parse_json
 from bench.machine import is_alive
 from bench.record import NewerSchema, loads
 from bench.store import STALE_SECONDS, Store
@@ -173,7 +172,7 @@ def damaged(places: Places) -> Iterator[Path]:
     kept = [path for path in sorted(artifacts.rglob("[!.]*.json")) if path.parent != artifacts / "index"]
     for path in (*kept, *cards):
         try:
-            json.loads(path.read_bytes())
+            parse_json(path.read_bytes())
         except (OSError, ValueError):
             yield path
 
