@@ -275,14 +275,20 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check the installation, the machine, the folders, and what a suite needs."""
-    from bench.doctor import Places, examine, text
-    from bench.terminal import busy, has_colours
-
     if suite is None and (profile or settings):
         raise UsageError("bench doctor: --profile and --set go with a SUITE")
     asked = None if suite is None else _asked(suite, profile, None, settings, results)
-    with busy("looking", sys.stderr):
-        found = examine(Places(results, reports), asked, fix)
+    try:
+        from bench.doctor import Places, examine, text
+        from bench.terminal import busy, has_colours
+
+        with busy("looking", sys.stderr):
+            found = examine(Places(results, reports), asked, fix)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "bench":
+            raise
+        print(f"x problem  {error.name} is not installed: python -m pip install transfer-bench", file=sys.stderr)
+        raise typer.Exit(NOT_ALL_OK) from None
     if as_json:
         _print_json({"findings": [asdict(f) for f in found.findings], "done": found.done})
     else:

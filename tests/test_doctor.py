@@ -151,6 +151,22 @@ def test_a_gpu_that_is_hidden_is_noted_and_a_machine_without_one_is_well(monkeyp
         assert machine.device(child).state == "ok"
 
 
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ({"name": "H100", "free": 79e9, "total": 80e9}, "ok"),
+        ({"name": "H100", "free": 9e9, "total": 80e9}, "note"),
+        ({"error": "CUDA error: an illegal memory access"}, "problem"),
+    ],
+)
+def test_a_gpu_is_tried_and_its_free_memory_told(
+    answer: dict[str, object], state: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
+    found = machine.device(SimpleNamespace(ask=lambda question: answer))  # type: ignore[arg-type]
+    assert (found.state, found.found.startswith("cuda: ")) == (state, True)
+
+
 def test_free_memory_is_the_least_of_the_machine_and_of_the_container(tmp_path: Path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:    5000000 kB\n")
@@ -537,6 +553,13 @@ def test_the_command_survives_a_broken_torch_and_never_imports_it(tmp_path: Path
     code = "import sys, bench.doctor, bench.doctor.needs, bench.doctor.fix; print({'torch', 'timm'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "set()\n"
+
+
+def test_a_package_that_everything_needs_and_is_missing_is_a_line(tmp_path: Path):
+    code = "import sys; sys.modules['pydantic'] = None; from bench.cli import main; main(['doctor'])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 3
+    assert ended.stderr == "x problem  pydantic is not installed: python -m pip install transfer-bench\n"
 
 
 def test_a_full_disk_while_fixing_is_a_line(monkeypatch: pytest.MonkeyPatch):
