@@ -555,11 +555,11 @@ def test_the_command_survives_a_broken_torch_and_never_imports_it(tmp_path: Path
     assert said == "set()\n"
 
 
-def test_a_package_that_everything_needs_and_is_missing_is_a_line(tmp_path: Path):
-    code = "import sys; sys.modules['pydantic'] = None; from bench.cli import main; main(['doctor'])"
+def test_a_package_that_the_checks_need_and_is_missing_is_a_line(tmp_path: Path):
+    code = "import sys; sys.modules['safetensors'] = None; from bench.cli import main; main(['doctor'])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 3
-    assert ended.stderr == "x problem  pydantic is not installed: python -m pip install transfer-bench\n"
+    assert ended.stderr == "x problem  safetensors is not installed: python -m pip install transfer-bench\n"
 
 
 def test_a_full_disk_while_fixing_is_a_line(monkeypatch: pytest.MonkeyPatch):
