@@ -255,15 +255,16 @@ def test_what_killed_runs_left_is_named_and_only_removed_when_asked(tmp_path: Pa
         old(Path(f"results/toy/.a.json.{NOBODY}.tmp")),
         old(Path(f"results/artifacts/pixels/1/.b.safetensors.{NOBODY}.tmp")),
         old(Path(f"cache/torchvision/.cifar10.{NOBODY}.tmp/half")).parent,
-        old(Path(f"tmp/bench-{NOBODY}-abc/worker.log")).parent,
+        old(Path(f"tmp/bench-{NOBODY}-abc/worker.log"), seconds=100_000).parent,
     ]
     for folder in gone[2:]:
-        os.utime(folder, (time.time() - STALE_SECONDS - 60,) * 2)
+        os.utime(folder, (time.time() - 100_000,) * 2)
     stays = [
         old(Path(f"results/toy/.now.json.{NOBODY}.tmp"), seconds=60),
         old(Path(f"results/toy/.mine.json.{os.getpid()}.tmp")),
         old(Path("results/toy/.notes.tmp")),
         old(Path("tmp/bench-other-1/file")),
+        old(Path(f"tmp/bench-{NOBODY}-new/worker.log")),
     ]
     before = tree(tmp_path)
     found = storage.leftovers(Places())

@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import index
 from bench.datasets._cache import cache_dir
 from bench.doctor.finding import Finding, counted, size
+from bench.engines.local import STALE_SECONDS as WORKER_SECONDS
 from bench.files import TEMPORARY, parse_json
 from bench.machine import is_alive
 from bench.record import NewerSchema, loads
@@ -126,7 +127,7 @@ def leftovers(places: Places) -> Finding:
     """Name what killed runs left half-written."""
     found = list(stale(places))
     if not found:
-        return Finding("leftovers", "ok", "nothing half-written that is older than an hour")
+        return Finding("leftovers", "ok", "nothing half-written by killed runs")
     weight = size(sum(held(path) if path.is_dir() else _bytes(path) for path in found))
     told = f"{counted(len(found), 'half-written file')} of killed runs, {weight}: {_first(found)}"
     return Finding("leftovers", "note", told, "bench doctor --fix removes them")
@@ -135,26 +136,31 @@ def leftovers(places: Places) -> Finding:
 def stale(places: Places) -> Iterator[Path]:
     """Yield what was left half-written an hour ago or earlier, by a process that is no more, where no run is.
 
+    Folders of workers are left a day, as runs leave them: a cell may be silent for hours, on another machine.
     A folder whose files change is as old as the newest of them.
     """
     busy = [store.folder for store in places.stores() if store.held()]
     for root in (places.results, cache_dir()):
         for path in root.rglob(TEMPORARY):
             name = _UNFINISHED.fullmatch(path.name)
-            if name and _is_stale(path, int(name[1])) and not any(path.is_relative_to(folder) for folder in busy):
+            if (
+                name
+                and _is_stale(path, int(name[1]), STALE_SECONDS)
+                and not any(path.is_relative_to(folder) for folder in busy)
+            ):
                 yield path
     for path in temporary().glob("bench-*"):
         name = _WORKERS.fullmatch(path.name)
-        if name and _is_stale(path, int(name[1])):
+        if name and _is_stale(path, int(name[1]), WORKER_SECONDS):
             yield path
 
 
-def _is_stale(path: Path, pid: int) -> bool:
+def _is_stale(path: Path, pid: int, seconds: float) -> bool:
     try:
         newest = max(p.lstat().st_mtime for p in (path, *(path.rglob("*") if path.is_dir() else ())))
     except OSError:  # it has just been finished
         return False
-    return time.time() - newest > STALE_SECONDS and not is_alive(pid)
+    return time.time() - newest > seconds and not is_alive(pid)
 
 
 def damaged(places: Places) -> Iterator[Path]:
