@@ -17,7 +17,6 @@ from pathlib import Path
 
 from bench.errors import StoreError
 
-
 # So many bytes from a place on are all of them.
 EVERY_PLACE = 0
 

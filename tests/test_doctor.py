@@ -23,6 +23,7 @@ from runs import bench
 
 from bench import schedule
 from bench.asked import Asked
+from bench.claims import claims
 from bench.cli import main
 from bench.datasets import Download, datasets, missing
 from bench.datasets import fashion_mnist as fashion
@@ -279,7 +280,8 @@ def test_what_killed_runs_left_is_named_and_only_removed_when_asked(tmp_path: Pa
 
 
 def test_nothing_is_removed_where_a_run_is(tmp_path: Path):
-    with Store("results", "toy").lock():
+    with claims(Store("results", "toy").folder) as mine:
+        mine.take("0123456789ab")
         path = old(Path(f"results/toy/.a.json.{NOBODY}.tmp"))
         assert storage.leftovers(Places()).state == "ok"
         list(fix.mended(Places()))
@@ -333,25 +335,18 @@ def test_a_record_of_a_later_bench_is_a_problem():
     assert (found.state, path.name in found.found) == ("problem", True)
 
 
-def test_results_that_a_run_holds_are_named_with_its_process():
+def test_results_that_a_run_has_cells_of_are_named_with_its_process():
     store = Store("results", "toy")
     assert not store.held()
-    with store.lock():
+    with claims(store.folder) as mine:
+        assert not store.held()
+        assert mine.take("0123456789ab")
         assert store.held()
-        assert storage.locks(Places(), None).state == "note"
-        assert storage.locks(Places(), "other").state == "note"
-        found = storage.locks(Places(), "toy")
-        table = Path("locks")
-        inode = (store.folder / ".lock").stat().st_ino
-        table.write_text(
-            f"1: FLOCK  ADVISORY  WRITE {os.getpid()} fe:00:{inode} 0 EOF\n2: POSIX  X  READ 1 a:b:1 0 0\n"
-        )
-        assert storage._holders(store, table).startswith(f"process {os.getpid()} (")
-        assert storage._holders(store, Path("nowhere")) == "another run"
-    assert found.state == "problem"
-    assert "toy is held by " in found.found
+        found = storage.other_runs(Places())
+        assert found.state == "note"
+        assert f"cells of toy are with process {os.getpid()} (" in found.found
     assert not store.held()
-    assert storage.locks(Places(), "toy").state == "ok"
+    assert storage.other_runs(Places()).state == "ok"
 
 
 # ---- a suite

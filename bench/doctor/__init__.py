@@ -73,7 +73,7 @@ def examine(places: Places, asked: Asked | None = None, fix: bool = False) -> Ex
         storage.unreadable(places),
         storage.indexes(places),
         storage.records(stock),
-        storage.locks(places, suite.suite if suite is not None else None),
+        storage.other_runs(places),
         machine.clock(time.time(), _dates(stock)),
         machine.git(),
     ]

@@ -1,4 +1,4 @@
-"""What `bench doctor` looks at on disk: room, access, caches, what killed runs left, what cannot be read, locks."""
+"""What `bench doctor` looks at on disk: room, access, caches, leftovers, what cannot be read, other runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from bench.suite import RESERVED
 # Less is soon full of a run's pictures and activations.
 LEAST_ROOM = 1e9
 # `.NAME.PID.tmp` of `files.replacing`, and `bench-PID-RANDOM` of a run's worker in the temporary folder.
-_UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp", re.DOTALL)
+_UNFINISHED = re.compile(r"\..+\.(\d+)(?:-[0-9a-f]+)?\.tmp", re.DOTALL)
 _WORKERS = re.compile(r"bench-(\d+)-\w+")
 # What of the cache is bench's own JSON; a data set may have other files that end so.
 _CARDS = ("backbones", "folders", "torchvision/cards")
@@ -259,27 +260,24 @@ def records(found: Stock) -> Finding:
     return Finding("records", "ok", told)
 
 
-def locks(places: Places, suite: str | None) -> Finding:
-    """Say which results are held by a run, and by which; a run of `suite` could not write there."""
+def other_runs(places: Places) -> Finding:
+    """Say of which results a run has cells now, and which process that is."""
     busy = [store for store in places.stores() if store.held()]
     if not busy:
-        return Finding("locks", "ok", "no run holds any results")
-    told = "; ".join(f"{store.suite} is held by {_holders(store)}" for store in busy)
-    if suite in [store.suite for store in busy]:
-        return Finding("locks", "problem", told, "wait for it, or choose another folder with --results")
-    return Finding("locks", "note", told, "times that are measured beside another run are not valid")
+        return Finding("other runs", "ok", "no run has cells of any results")
+    told = "; ".join(f"cells of {store.suite} are with {_holders(store)}" for store in busy)
+    return Finding("other runs", "note", told, "times that are measured beside another run are not valid")
 
 
-def _holders(store: Store, table: Path = Path("/proc/locks")) -> str:
-    """Name the processes that hold a lock on a hidden file of the results, where the system says."""
-    inodes = {str(path.stat().st_ino) for path in store.folder.rglob(".*") if path.is_file()}
-    try:
-        rows = [line.split() for line in table.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        rows = []
-    pids = sorted({int(row[4]) for row in rows if row[1:2] == ["FLOCK"] and row[5].rpartition(":")[2] in inodes})
-    known = [f"process {pid}{_named(pid)}" for pid in pids if pid > 0]
-    return ", ".join(known) or "another run"
+def _holders(store: Store) -> str:
+    """Name the processes that have the claims on the results open, where the system says."""
+    claims = str((store.folder / ".claims").resolve())
+    pids = set()
+    for path in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it is gone, or another user's
+            if str(path.readlink()) == claims:
+                pids.add(int(path.parts[2]))
+    return ", ".join(f"process {pid}{_named(pid)}" for pid in sorted(pids)) or "another run"
 
 
 def _named(pid: int) -> str:
