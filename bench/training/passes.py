@@ -94,7 +94,7 @@ class Cache:
     def rows(self, forward: Forward, split: str, views: Mapping[str, Any]) -> Rows:
         """Return the store of a pass's rows on a split."""
         made_of = {**forward.identity, **self.pictures.identity(split), "views": dict(views)}
-        made_of |= {"cut": forward.cut, "precision": forward.precision, "normalisation": "folded"}
+        made_of |= {"cut": forward.cut, "precision": forward.precision, "normalisation": "folded", "batches": "whole"}
         name = id_of(forward.kind, made_of)
         if name not in self._rows:
             self._rows[name] = Rows(self.artifacts, forward.kind, made_of)
@@ -110,7 +110,7 @@ class Cache:
         self.pictures.prepared(selection.split, selection.index, decoded)
 
         def compute(missing: Keys) -> Tensor:
-            return torch.cat(list(self._pass(forward, selection.split, missing, views)))
+            return torch.cat(list(self._pass(forward, selection.split, missing, views)))[: len(missing)]
 
         rows.ensure(keys, compute, self.clock, phase)
         return rows, keys
@@ -121,6 +121,13 @@ class Cache:
         return source_of(rows, selection.index, self.device)
 
     def _pass(self, forward: Forward, split: str, keys: Keys, views: Views) -> Iterator[Tensor]:
+        """Yield the rows of keys, and some more of the last one: batches are whole.
+
+        A library may sum in another order in a smaller batch: a row would have other bits by how many others were
+        missing with it, and a cell other numbers by what ran before it.
+        """
+        size = forward_size(self.device)
+        keys = np.concatenate([keys, np.repeat(keys[-1:], -len(keys) % size)])
         index, view = np.divmod(keys, views.count)
         shown, position = np.unique(index, return_inverse=True)
         source = source_of(self.pictures.rows(split), shown, self.device)
@@ -138,10 +145,14 @@ class Cache:
 
 def forward_batches(count: int, device: torch.device) -> list[slice]:
     """Cut a pass over `count` examples into batches."""
-    size = FORWARD_BATCH[device.type]
-    if device.type == "cpu":
-        size = max(size // torch.get_num_threads(), LEAST_OF_A_CORE)
+    size = forward_size(device)
     return [slice(begin, min(begin + size, count)) for begin in range(0, count, size)]
+
+
+def forward_size(device: torch.device) -> int:
+    """Return how many examples go forward at once, on a CPU on each core."""
+    size = FORWARD_BATCH[device.type]
+    return max(size // torch.get_num_threads(), LEAST_OF_A_CORE) if device.type == "cpu" else size
 
 
 def side_by_side(

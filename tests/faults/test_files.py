@@ -208,3 +208,25 @@ def test_order_resume_and_cache_change_no_bit(plain, tmp_path):
         assert done.returncode == 0, done.stderr
         shutil.rmtree(tmp_path / "results" / "artifacts" / "pixels", ignore_errors=True)
     assert numbers(tmp_path) == numbers(plain)
+
+
+def test_rows_have_the_same_bits_however_many_were_missing_with_them(tmp_path):
+    """A smaller batch may be summed in another order: what was cached before must not be seen in the numbers."""
+    import numpy as np
+    import torch
+    from learners import learner
+
+    from bench.recipe import Augment
+    from bench.strategies.feature_extract import FeatureExtract
+    from bench.tasks import Selection
+    from bench.training.views import Views
+
+    def rows(folder: Path, counts: tuple[int, ...]) -> torch.Tensor:
+        made = learner(folder, FeatureExtract(), backbone="resnet10t")
+        for count in counts:
+            index = np.arange(count)
+            selection = Selection("train", index, np.zeros(count, np.int64))
+            found, keys = made.cache.passed(made._prefix(made.depth), selection, Views(Augment(), 0), {}, "features", 1)
+        return found.take(keys)
+
+    assert torch.equal(rows(tmp_path / "a", (1, 2, 5, 17, 40)), rows(tmp_path / "b", (40,)))
