@@ -273,6 +273,7 @@ def _scale(info: Mapping[str, Any], taken: Sequence[float]) -> list[list[Any]]:
     if "scale" not in info:
         return []
     what = info.get("command") or (f"import {info['module']}" if "module" in info else info["scale"])
+    taken = info.get("each_seconds", taken)  # of a cell, where a whole run was timed
     peak = f"{info['peak_rss_bytes'] / 1e6:.0f} MB" if info.get("peak_rss_bytes") else ""
     target = info.get("target_seconds")
     met = "" if target is None else "yes" if median(taken) <= target else "no"

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,19 @@ from bench.store import Store
 from bench.suite import load
 
 # Seconds, by what is measured, for 10,000 cells or records.
-TARGETS = {"plan": 1.0, "resume": 1.0, "report": 10.0, "help": 0.4}
+TARGETS = {"plan": 1.0, "resume": 1.0, "report": 10.0, "help": 0.4, "work around a cell": 0.05}
+# A cell of it takes some tenths of a second.
+SMALL_CELLS = """\
+suite: small
+task: {name: classify, test_size: 200, monitor_size: 0}
+matrix:
+  dataset: [{name: digits, resolution: 32}]
+  size: [50, 100]
+  backbone: [tf_efficientnet_lite0]
+  strategy: [feature_extract]
+  seed: [%s]
+recipe: {epochs: 2}
+"""
 # A command that says at its end how much memory it has had resident at most.
 MEASURED = """
 import atexit, sys
@@ -123,6 +136,30 @@ def test_command(benchmark: Any, sweep: Sweep, what: str) -> None:
         lambda: peaks.append(run(folder, *words, sweep.suite.name)), rounds=min(sweep.rounds, 3), warmup_rounds=0
     )
     told(benchmark, what, sweep, cache="warm", command=f"bench {' '.join(words)}", peak_rss_bytes=max(peaks))
+
+
+def test_work_around_a_cell(benchmark: Any, tmp_path: Path) -> None:
+    """What a warm run takes beside its cells' own seconds: what 60 cells more take, less those."""
+
+    def whole(name: str, seeds: int) -> tuple[float, float]:
+        (tmp_path / f"{name}.yaml").write_text(SMALL_CELLS % ", ".join(map(str, range(seeds))), encoding="utf-8")
+        began = time.perf_counter()
+        run(tmp_path, "run", f"{name}.yaml", "--results", name, "--no-report")
+        seconds = time.perf_counter() - began
+        own = [r.seconds for r in Store(tmp_path / name, "small").every()]
+        return seconds, sum(s or 0.0 for each in own for s in (each.marginal, each.evaluate, each.measure))
+
+    each: list[float] = []
+
+    def pair() -> None:
+        number = len(each)
+        few, many = whole(f"few-{number}", 1), whole(f"many-{number}", 31)
+        each.append((many[0] - few[0] - (many[1] - few[1])) / 60)
+
+    benchmark.pedantic(pair, rounds=3)
+    benchmark.extra_info.update(
+        scale="work around a cell", cells=60, each_seconds=each, target_seconds=TARGETS["work around a cell"]
+    )
 
 
 @pytest.mark.parametrize("words", [["--help"], ["plan", "--help"]], ids=["bench", "plan"])

@@ -1,9 +1,9 @@
 """Does `bench compare --confirm` stay quiet, and does it catch what it should? Real rounds of codes that take turns.
 
 `python -m tests.trials.turns ROUNDS` has codes take turns so many times, as the command does: a code and its copy, one
-whose forward pass takes 10 % longer, one whose training step takes 15 % longer. A trial draws as many of those rounds as
-the command makes, and is judged as the command judges. The numbers of every round go to reports/gate/turns.json, beside
-those that are there, and the outcome to turns.md.
+whose forward pass takes 10 % longer, one whose training step takes 15 % longer. A trial draws as many of those rounds
+as the command makes, and is judged as the command judges. The numbers of every round go to reports/gate/turns.json,
+beside those that are there, and the outcome to turns.md.
 """
 
 from __future__ import annotations
