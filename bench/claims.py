@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedRandom
@@ -76,7 +77,7 @@ def _no_locks(path: Path, error: OSError) -> StoreError:
 
 def _lock(file: int, kind: int, place: int, count: int = 1) -> None:
     """Lock or unlock bytes, without waiting. Where the system can, for the open file and not for the process."""
-    if hasattr(fcntl, "F_OFD_SETLK"):
+    if sys.platform == "linux":
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", kind, os.SEEK_SET, place, count, 0))
     else:
         how = fcntl.LOCK_UN if kind == fcntl.F_UNLCK else fcntl.LOCK_EX | fcntl.LOCK_NB

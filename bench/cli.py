@@ -113,7 +113,8 @@ def run(
         _say("\n".join([*overview.ended(ran, plan, after), *([f"report: {page}"] if page else [])]))
     if interrupted:
         again = "the same command goes on from here" if not force else "the command without --force goes on from here"
-        _note(f"interrupted: {overview.cells(len(before.missing) - ran)} still to run; {again}")
+        left = len(before.missing) - ran if force else len(after.missing)
+        _note(f"interrupted: {overview.cells(left)} still to run; {again}")
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(NOT_ALL_OK if overview.not_ok(after) else 0)
 

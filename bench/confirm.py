@@ -26,8 +26,7 @@ from bench.compare.measures import Limit
 from bench.compare.moderated import Prior
 from bench.compare.statistics import MIN_SEEDS, difference
 from bench.errors import UsageError
-from bench.naming import points
-from bench.record import Record
+from bench.record import Latency, Record
 from bench.sides import load
 
 # Seeds of a point that are run again: each is as good as another for its time.
@@ -86,43 +85,29 @@ def confirmed(
     """Return the gate with its times judged by so many rounds, in which the two codes run its cells in turn."""
     asked = {limit.measure.name: limit for limit in timed(limits)}
     between = {(change.measure, change.point): change for change in gate.changes if change.measure in asked}
-    named = points([record.cell for record in new])
-    held: dict[str, list[Record]] = {}
-    for record in new:
-        if record.status == "ok":
-            held.setdefault(named[record.cell_id], []).append(record)
-    asked_of = {name: {point: held[point] for measure, point in between if measure == name} for name in asked}
-    seeds = {n: _seeds(asked_of[n]) for n, limit in asked.items() if limit.measure.raw is None}
-    wanted = sorted({cell_id for of in seeds.values() for ids in of.values() for cell_id in ids})
-    turns = list(_turns(both, suite, wanted, rounds, told)) if wanted else []
-    judgements: dict[tuple[str, str], Change] = {}
-    for name, limit in asked.items():
-        if name in seeds:
-            pairs = {point: _pairs(limit, ids, turns) for point, ids in seeds[name].items()}
-            found = _judged(limit, pairs, seeds[name], between)
-        else:
-            networks = _networks(limit, asked_of[name])
-            taken = {key: list(_bursts(both, record, rounds, told)) for key, record in networks.items()}
-            keys = {point: _network(limit, records[0]) for point, records in asked_of[name].items()}
-            found = _judged(limit, {point: taken[key] for point, key in keys.items()}, keys, between)
-        judgements |= {(name, change.point): change for change in found}
+    found: list[Change] = []
+    networks = {name: limit for name, limit in asked.items() if limit.measure.raw is not None}
+    if networks:
+        records = {record.cell_id: record for record in new}
+        held = {point: records[cells[0]] for point, cells in gate.points.items() if _timed_entry(records[cells[0]])}
+        keys = {point: _timed_entry(record) for point, record in held.items()}
+        taken = {key: list(_bursts(both, held[p], rounds, told)) for key, p in {k: p for p, k in keys.items()}.items()}
+        for limit in networks.values():
+            found += _judged(limit, {point: taken[key] for point, key in keys.items()}, keys, between)
+    rest = {name: limit for name, limit in asked.items() if name not in networks}
+    if rest:
+        seeds = {point: cells[:MOST_SEEDS] for point, cells in gate.points.items()}
+        turns = list(_turns(both, suite, sorted({i for ids in seeds.values() for i in ids}), rounds, told))
+        for limit in rest.values():
+            pairs = {point: _pairs(limit, ids, turns) for point, ids in seeds.items()}
+            found += _judged(limit, pairs, seeds, between)
+    judgements = {(change.measure, change.point): change for change in found}
     return replace(gate, changes=tuple(judgements.get((c.measure, c.point), c) for c in gate.changes))
 
 
-def _seeds(held: Mapping[str, Sequence[Record]]) -> dict[str, tuple[str, ...]]:
-    """Return the cells that are run again for each point: a few seeds of it."""
-    return {point: tuple(r.cell_id for r in records[:MOST_SEEDS]) for point, records in held.items()}
-
-
-def _network(limit: Limit, record: Record) -> object:
-    """Return what the cells have in common that share a measurement: a network is timed once for all that have it."""
-    assert limit.measure.raw is not None
-    return limit.measure.raw(record)
-
-
-def _networks(limit: Limit, held: Mapping[str, Sequence[Record]]) -> dict[object, Record]:
-    """Return one record of each network."""
-    return {_network(limit, records[0]): records[0] for records in held.values()}
+def _timed_entry(record: Record) -> Latency | None:
+    """Return the latency of one input; cells that share it share the measurement: a network is timed once for all."""
+    return next((entry for entry in record.latency if entry.batch == 1), None)
 
 
 def _turns(both: Codes, suite: Path, cells: Sequence[str], rounds: int, told: Told) -> Iterator[Turn]:
@@ -156,37 +141,41 @@ def _bursts(both: Codes, record: Record, rounds: int, told: Told) -> Iterator[tu
 @contextmanager
 def _burst(code: Path, record: Record) -> Iterator[Callable[[], float]]:
     """Have a process that times a record's network with a code; a call gives the milliseconds of a pass."""
-    entry = record.latency[0]
-    classes = record.details.get("classes")
+    entry, classes, mode = _timed_entry(record), record.details.get("classes"), record.details.get("mode")
+    assert entry is not None
     asked = {"cell": record.cell.to_json(), "batch": entry.batch, "device": entry.device}
     asked["classes"] = len(classes) if isinstance(classes, list | tuple) else 2
+    asked["precision"] = mode["precision"] if isinstance(mode, Mapping) else "fp32"
     command = [sys.executable, "-P", "-m", "bench.engines.burst"]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, env=_environment(code), text=True, stdin=pipe, stdout=pipe, stderr=pipe)
-    given, said, errors = process.stdin, process.stdout, process.stderr
-    assert given is not None
-    assert said is not None
-    assert errors is not None
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, env=_environment(code), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+        given, said = process.stdin, process.stdout
+        assert given is not None
+        assert said is not None
 
-    def ask() -> float:
-        with suppress(BrokenPipeError):  # then there is no answer, and the reason is among the errors
-            print(file=given, flush=True)
-        line = said.readline()
-        if not line:
-            why = (errors.read().strip().splitlines() or ["no message"])[-1]
-            raise UsageError(f"--confirm: the network was not timed with {code}: {why}")
-        return float(line)
+        def ask() -> float:
+            with suppress(BrokenPipeError):  # then there is no answer, and the reason is among the errors
+                print(file=given, flush=True)
+            line = said.readline()
+            if not line:
+                errors.seek(0)
+                why = (errors.read().strip().splitlines() or ["no message"])[-1]
+                older = "; it is older than that, so leave its latency out" if "bench.engines.burst" in why else ""
+                raise UsageError(f"--confirm: the network was not timed with {code}: {why}{older}")
+            return float(line)
 
-    try:
-        with suppress(BrokenPipeError):
-            print(json.dumps(asked), file=given, flush=True)
-        yield ask
-    finally:
-        process.kill()
-        process.wait()
-        for end in (given, said, errors):
+        try:
             with suppress(BrokenPipeError):
-                end.close()
+                print(json.dumps(asked), file=given, flush=True)
+            yield ask
+        finally:
+            process.kill()
+            process.wait()
+            for end in (given, said):
+                with suppress(BrokenPipeError):
+                    end.close()
 
 
 def _order(number: int) -> tuple[str, str]:
@@ -216,7 +205,8 @@ def _run(code: Path, suite: Path, cells: Sequence[str]) -> dict[str, Record]:
 def _environment(code: Path) -> dict[str, str]:
     """Return the environment of a process that runs a code."""
     paths = [str(folder) for folder in (code, code / "src") if folder.is_dir()]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
+    # An empty entry would be the current folder, before everything else.
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*paths, os.environ.get("PYTHONPATH")]))}
 
 
 def _judged(

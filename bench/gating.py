@@ -114,7 +114,10 @@ def update(suite: Name, only: Only, results: Results = Path("results")) -> None:
     new = [record for record in made if record.cell_id in chosen]
     if not new:
         raise UsageError(f"--only {only}: none of these cells has a record in {results / suite}")
+    gone = [r.cell_id for r in before if r.cell_id in chosen and r.cell_id not in {n.cell_id for n in new}]
     _keep(path, [*(record for record in before if record.cell_id not in chosen), *new])
+    if gone:
+        print(f"the last run has no record of {len(gone)} of them, which are gone: {', '.join(gone)}")
 
 
 def _keep(path: Path, records: Sequence[Record]) -> None:

@@ -22,8 +22,8 @@ from bench.store import Store
 
 # How often a run that has nothing else to do looks for what another run is at.
 LOOK_SECONDS = 0.5
-# What runs out of memory is tried again in so many times as many pieces.
-FINER = 4
+# What runs out of memory is tried again with so many times fewer examples at once, and BatchNorm needs two of them.
+FINER, FEWEST = 4, 2
 
 Watch = Callable[[dict[str, Any]], None]
 # What records and cells have in common, from much to nothing.
@@ -136,6 +136,7 @@ class _Run:
         self._left = _Left(e.cell for e in now.missing)
         self._open = {e.cell.id for e in now.missing}
         self._fitting: dict[tuple[str, ...], int] = {}
+        self._told = 0
         self._number = 0
 
     def through(self) -> None:
@@ -144,7 +145,9 @@ class _Run:
         while waiting:
             elsewhere = [entry for entry in waiting if not self.settle(entry.cell)]
             if len(elsewhere) == len(waiting):
-                self.listener.waiting(f"waiting for what another run is at: {len(waiting)} to go")
+                if self._told != len(waiting):
+                    self.listener.waiting(f"waiting for what another run is at: {len(waiting)} to go")
+                    self._told = len(waiting)
                 time.sleep(LOOK_SECONDS)
             waiting = elsewhere
 
@@ -165,14 +168,13 @@ class _Run:
         if self.store.stamp(cell.id) == self.began.get(cell.id):
             return False
         record = self.store.read(cell.id)
-        if record is None or record.status == "interrupted":
+        if record is None:
             return False
-        predicted = self.store.has_predictions(cell.id)
+        self.records[cell.id] = Brief.of(record, self.store.has_predictions(cell.id))
         lost = cell.id in self._keep and not self.store.has_weights(cell.id)
-        if record.status == "ok" and (lost or not predicted):
+        if record.status == "interrupted" or (record.status == "ok" and (lost or not self.records[cell.id].predicted)):
             return False
         self._left.take(cell)
-        self.records[cell.id] = Brief.of(record, predicted)
         return True
 
     def _run(self, cell: Cell) -> None:
@@ -185,7 +187,7 @@ class _Run:
         except KeyboardInterrupt:
             if cell.id not in self.records or self.records[cell.id].status != "ok":
                 with suppress(StoreError):
-                    self.store.write(attempt.record("interrupted", "the run was stopped by its user"))
+                    self.store.write(attempt.record("interrupted", "the run was interrupted"))
             raise
         if _disk_is_full(record):
             raise DiskError(f"{self.store.root}: {record.reason}; make room: the same command goes on from here")
@@ -193,8 +195,8 @@ class _Run:
             self.store.write(record)
         except StoreError as error:
             raise DiskError(f"{error}; mend that: the same command goes on from here") from None
-        if attempt.pieces > 1 and record.status == "ok":
-            self._fitting[_family(cell)] = cell.recipe["batch_size"] // attempt.pieces
+        if attempt.at_once is not None and record.status == "ok":
+            self._fitting[_family(cell)] = attempt.at_once
         self.ran[cell.id] = record
         self.records[cell.id] = Brief.of(record, predicted=record.status == "ok")
         self._rates.add(cell, self.records[cell.id])
@@ -209,24 +211,24 @@ class _Attempt:
         self.number = records[cell.id].attempt + 1 if cell.id in records else 1
         self.known: dict[str, Any] = {}
         self.points: list[dict[str, Any]] = []
-        self.pieces = 1
+        self.at_once: int | None = None
 
     def run(self, engine: Engine, keep_weights: bool, fitting: int | None) -> Record:
         """Have the cell run, unless a parent of it did not end ok.
 
-        When it runs out of memory it is run again with each batch in pieces, whose gradients are added up. `fitting` is
-        how many examples at once are known to fit from a cell of its family: it begins with that.
+        When it runs out of memory it is run again with fewer examples of a batch at once, whose gradients are added up.
+        `fitting` is how many are known to fit from a cell of its family: it begins with that.
         """
         for role, parent in self.cell.parents.items():
             problem = self._problem(role, parent)
             if problem is not None:
                 return problem
         batch: int = self.cell.recipe["batch_size"]
-        self.pieces = -(-batch // fitting) if fitting else 1
+        self.at_once = fitting if fitting is not None and fitting < batch else None
         result = self._try(engine, keep_weights)
-        while result["status"] == "oom" and self.pieces < batch:
-            self.pieces = min(self.pieces * FINER, batch)
-            self.listener.waiting(f"out of memory: once more with batches in {self.pieces} pieces")
+        while result["status"] == "oom" and (self.at_once or batch) > FEWEST:
+            self.at_once = max((self.at_once or batch) // FINER, FEWEST)
+            self.listener.waiting(f"out of memory: once more with {self.at_once} examples at once")
             result = self._try(engine, keep_weights)
         if "cell" in result:
             return replace(Record.from_json(result), attempt=self.number)
@@ -234,7 +236,7 @@ class _Attempt:
 
     def _try(self, engine: Engine, keep_weights: bool) -> dict[str, Any]:
         self.points.clear()
-        job = {**self._job(keep_weights), "pieces": self.pieces}
+        job = {**self._job(keep_weights), "at_once": self.at_once}
         return engine.run(job, self.plan.suite.deadline_seconds, self._watch)
 
     def record(self, status: str, reason: str, **known: Any) -> Record:
@@ -363,7 +365,8 @@ def _disk_is_full(record: Record) -> bool:
 
 def _family(cell: Cell) -> tuple[str, ...]:
     """Return what cells have in common that need about the same memory for an example."""
-    return (str(cell.backbone), str(cell.dataset.get("resolution")), str(cell.strategy), cell.recipe["precision"])
+    strategy = {name: value for name, value in cell.strategy.items() if name not in cell.parents}
+    return (str(cell.backbone), str(cell.dataset.get("resolution")), str(strategy), cell.recipe["precision"])
 
 
 def total(seconds: Iterable[float | None]) -> float | None:

@@ -167,6 +167,24 @@ def test_a_network_is_timed_by_two_codes_in_turn(tmp_path):
         list(confirm._bursts(broken, of, 1, lambda text: None))
 
 
+def test_cells_that_only_the_new_side_has_are_left_out(monkeypatch):
+    """With a cell more, the same points have other names: what sets cells apart is named."""
+    more = [record(replace(r.cell, backbone={**r.cell.backbone, "name": "other"}), 0.8, 5.0) for r in runs(5.0)]
+    base, new = runs(5.0), [*runs(6.5), *more]
+    limits, status = parse([LIMIT], every_metric())
+    measured(monkeypatch, 1.25)
+    outcome, _ = again(compare(base, new, limits, status), limits, new)
+    assert [change.verdict for change in outcome.changes] == ["regression"]
+
+
+def test_points_without_a_latency_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(confirm, "_bursts", lambda *given: 1 / 0)
+    bare = [replace(r, latency=()) for r in runs(5.0)]
+    limits, status = parse(["latency_p50:+10%"], every_metric())
+    outcome, _ = again(compare(bare, bare, limits, status), limits, bare)
+    assert [change.verdict for change in outcome.changes] == ["not comparable"]
+
+
 def test_only_times_are_measured_again():
     limits, _ = parse([LIMIT, "params_total:+0", "peak_memory_bytes:+5%"], every_metric())
     assert [limit.measure.name for limit in confirm.timed(limits)] == ["seconds_train"]

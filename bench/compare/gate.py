@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bench.compare.answers import mcnemar, right_of
@@ -65,7 +65,7 @@ class Gate:
     """The outcome: every change that was looked at, and every cell that is not where it was.
 
     `cells` is how many both have; `again` how many of them are the very records of the base and no new run; `status`
-    says that cells which ended otherwise fail it.
+    says that cells which ended otherwise fail it. `points` has the cells of each point that ended ok in both.
     """
 
     changes: tuple[Change, ...]
@@ -73,6 +73,7 @@ class Gate:
     cells: int
     again: int
     status: bool
+    points: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -142,7 +143,8 @@ def compare(base: Sequence[Record], new: Sequence[Record], limits: Sequence[Limi
     for limit in limits:
         changes += _family(limit, points, scales)
     again = sum(b.started_at is not None and (b.started_at, b.seconds) == (n.started_at, n.seconds) for b, n in both)
-    return Gate(tuple(changes), tuple(_moved(old, now, named, status)), len(both), again, status)
+    cells = {point: tuple(record.cell_id for _, record in pairs) for point, pairs in points.items()}
+    return Gate(tuple(changes), tuple(_moved(old, now, named, status)), len(both), again, status, cells)
 
 
 def _family(limit: Limit, points: Mapping[str, Sequence[tuple[Record, Record]]], scales: Scales) -> list[Change]:

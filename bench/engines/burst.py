@@ -6,6 +6,7 @@ Two of these, of two codes, take turns within tenths of a second: what a machine
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 
@@ -20,18 +21,19 @@ BURST_PASSES = 40
 
 
 def main() -> None:
-    """Read what to time as a line of JSON: `cell`, `classes`, `batch` and `device`. For each line that comes after it
-    print the median milliseconds of some passes.
+    """Read what to time as a line of JSON: `cell`, `classes`, `batch`, `precision` and `device`. For each line that
+    comes after it print the median milliseconds of some passes.
     """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a plugin prints is no answer
     asked = json.loads(sys.stdin.readline())
     cell, device = Cell.from_json(asked["cell"]), torch.device(asked["device"])
     prepare(device.type)
     network = find(cell.plugin("backbone")).build(asked["classes"], False, 0, cell.dataset.get("resolution"))
-    precision = "fp32" if cell.recipe["precision"] == "auto" else cell.recipe["precision"]
-    with passes(network.to(device), asked["batch"], precision, device) as measure:
+    with passes(network.to(device), asked["batch"], asked["precision"], device) as measure:
         warm_up(measure)
         for _ in sys.stdin:
-            print(statistics.median(measure() for _ in range(BURST_PASSES)), flush=True)
+            print(statistics.median(measure() for _ in range(BURST_PASSES)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

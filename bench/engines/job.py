@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ class Job:
 
     `parents` maps a role to the cell that plays it: `{"record": ..., "weights": PATH}`. `predictions` is the file for
     the test predictions, `weights` the one for the trained weights when another cell learns from this one, `progress`
-    the one to which curve points are appended as JSON lines, and `artifacts` the folder that cells share. Each batch is
-    taken in `pieces`, whose gradients are added up.
+    the one to which curve points are appended as JSON lines, and `artifacts` the folder that cells share. Of a
+    batch, at most `at_once` examples are taken at once, and their gradients added up; None for all.
     """
 
     suite: str
@@ -27,11 +28,11 @@ class Job:
     weights: str | None
     progress: str
     device: str
-    pieces: int = 1
+    at_once: int | None = None
 
     def tell(self, kind: str, message: Mapping[str, Any]) -> None:
-        """Append one message to the progress."""
-        with Path(self.progress).open("a", encoding="utf-8") as handle:
+        """Append one message to the progress; where there is no room for it, none."""
+        with suppress(OSError), Path(self.progress).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"kind": kind, **message}) + "\n")
 
 

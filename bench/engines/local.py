@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from bench.engines.process import Deadline, Gone, Process
+from bench.engines.process import Deadline, Gone, Late, Process, Raised
 from bench.errors import EngineError
 from bench.schedule import Watch
 
@@ -83,8 +83,10 @@ class LocalEngine:
         sent = {**job, "progress": str(self.folder / "progress.jsonl"), "device": self.device}
         try:
             result: dict[str, Any] = self._call(_run_job, [sent], deadline_seconds, watch)
-        except TimeoutError:
+        except Late:
             return {"status": "timeout", "reason": f"passed its deadline of {deadline_seconds:g} s"}
+        except Raised as error:  # a bug of ours: `worker.run` sees to what a cell can do wrong
+            return {"status": "failed", "reason": error.text[:300], "details": {"traceback": error.traceback}}
         except _Died as death:
             status, reason = cause_of_death(death.exit_code, out_of_memory_kills() - killed_before)
             return {"status": status, "reason": reason, "details": {"output": death.output} if death.output else {}}
@@ -95,7 +97,7 @@ class LocalEngine:
     def _call(
         self, function: Callable[..., Any], args: Sequence[Any], deadline_seconds: float | None, watch: Watch
     ) -> Any:
-        """Call a function in the worker. Raises TimeoutError, and _Died or EngineError when the worker is gone.
+        """Call a function in the worker. Raises Raised, Late, and _Died or EngineError when the worker is gone.
 
         A worker that was gone before it began is replaced once.
         """
@@ -116,10 +118,13 @@ class LocalEngine:
     def _attempt(
         self, function: Callable[..., Any], args: Sequence[Any], deadline_seconds: float | None, watch: Watch
     ) -> Any:
-        self.said = self._log.stat().st_size
         progress = self.folder / "progress.jsonl"
-        progress.write_text("", encoding="utf-8")
-        os.utime(self.folder)  # a sign of life for `_own_folder` of other runs
+        try:
+            self.said = self._log.stat().st_size
+            progress.write_text("", encoding="utf-8")
+            os.utime(self.folder)  # a sign of life for `_own_folder` of other runs
+        except OSError as error:
+            raise EngineError(f"{self.folder}: cannot be written: {error.strerror}") from None
         with progress.open(encoding="utf-8") as lines:
             call = _Follower(self.worker, lines, watch)
             try:
@@ -129,11 +134,14 @@ class LocalEngine:
                     self.warm = True
                 self.worker.send(function, args)
                 return call.ended(Deadline(deadline_seconds))
-            except TimeoutError:
+            except (Late, Raised) as error:
+                if isinstance(error, Raised) and self.warm:
+                    raise
                 starting = not self.warm
                 self._restart()
                 if starting:
-                    raise EngineError(f"the worker process did not start in {START_SECONDS:g} s") from None
+                    why = error.text if isinstance(error, Raised) else f"not in {START_SECONDS:g} s"
+                    raise EngineError(f"the worker process cannot be started: {why}") from None
                 raise
             except Gone as gone:
                 said = self._output()
@@ -168,12 +176,12 @@ class _Follower:
         self.begun = False
 
     def ended(self, deadline: Deadline) -> Any:
-        """Return what the worker answers. Raises what it raises, TimeoutError and Gone."""
+        """Return what the worker answers. Raises Raised, Late and Gone."""
         try:
             while not self._worker.answered(POLL_SECONDS):
                 self._pass_on()
                 if deadline.passed():
-                    raise TimeoutError
+                    raise Late
             return self._worker.answer()
         finally:  # however it ends, what was said before is passed on
             self._pass_on()
@@ -276,8 +284,8 @@ class _Notes(logging.Handler):
         self.path = path
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Append one note to the messages."""
-        with self.path.open("a", encoding="utf-8") as handle:
+        """Append one note to the messages; where there is no room for it, none."""
+        with suppress(OSError), self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"kind": "note", "text": record.getMessage()}) + "\n")
 
 

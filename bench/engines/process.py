@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -21,6 +22,18 @@ class Gone(Exception):
     def __init__(self, exit_code: int | None) -> None:
         self.exit_code = exit_code
         super().__init__(exit_code)
+
+
+class Raised(Exception):
+    """What was called raised: its type and text, and the traceback there. No exception of the other side comes over."""
+
+    def __init__(self, text: str, traceback: str) -> None:
+        self.text, self.traceback = text, traceback
+        super().__init__(text)
+
+
+class Late(Exception):
+    """A deadline has passed."""
 
 
 class Process:
@@ -46,11 +59,14 @@ class Process:
             raise Gone(self._exit_code()) from None
 
     def answered(self, timeout_seconds: float) -> bool:
-        """Wait for an answer, or for the end of the process: say whether there is one of them."""
-        return bool(wait([self._pipe, self._process.sentinel], timeout_seconds))
+        """Wait for an answer, or for the end of the process: say whether there is one of them.
+
+        A child that the process has forked holds its ends of the pipes open, so they do not tell of its end.
+        """
+        return bool(wait([self._pipe, self._process.sentinel], timeout_seconds)) or not self._process.is_alive()
 
     def answer(self) -> Any:
-        """Return what the function returned, or raise what it raised. Raises Gone."""
+        """Return what the function returned. Raises Raised when it raised, and Gone."""
         try:
             if not self._pipe.poll():
                 raise EOFError
@@ -59,7 +75,7 @@ class Process:
             raise Gone(self._exit_code()) from None
         if well:
             return value
-        raise value
+        raise Raised(*value)
 
     def end(self) -> None:
         """End the process, whatever it is doing, and those that it started: told first, then killed."""
@@ -72,7 +88,9 @@ class Process:
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the group of the process, and to the process before it has a group of its own."""
-        pid = self._process.pid or 0
+        pid = self._process.pid
+        if pid is None:
+            return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, number)
         if self._process.is_alive():
@@ -80,7 +98,9 @@ class Process:
                 os.kill(pid, number)
 
     def _exit_code(self) -> int | None:
-        self._process.join(GONE_SECONDS)
+        end = Deadline(GONE_SECONDS)
+        while self._process.is_alive() and not end.passed():
+            time.sleep(0.01)
         return self._process.exitcode
 
 
@@ -98,17 +118,18 @@ def _serve(pipe: Connection, prepare: Callable[..., None], args: tuple[Any, ...]
     """Answer calls until the other end is closed."""
     os.setpgrp()
     call: tuple[Callable[..., Any], tuple[Any, ...]] = (prepare, args)
+    answer: tuple[bool, Any]
     while True:
         try:
             answer = True, call[0](*call[1])
-        except Exception as error:  # noqa: BLE001 - whatever it raises is raised where it was called from
-            answer = False, error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other side is told
+            answer = False, (f"{type(error).__name__}: {error}", traceback.format_exc())
         try:
             pipe.send(answer)
         except OSError:
             return
         except Exception as error:  # noqa: BLE001 - what can't be sent is told in words
-            pipe.send((False, RuntimeError(f"{type(error).__name__}: {error}")))
+            pipe.send((False, (f"{type(error).__name__}: {error}", traceback.format_exc())))
         try:
             call = pipe.recv()
         except EOFError:

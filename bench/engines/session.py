@@ -82,8 +82,8 @@ class Session:
         details = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode), **summary.details}
         if torch.are_deterministic_algorithms_enabled():
             details["deterministic"] = True
-        if learner.pieces > 1:
-            details["pieces"] = learner.pieces
+        if learner.at_once is not None:
+            details["at_once"] = learner.at_once
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
         record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)
@@ -133,7 +133,7 @@ class Session:
             device=self.device,
             clock=self.clock,
             watch=self._watch,
-            pieces=self.job.pieces,
+            at_once=self.job.at_once,
         )
         learner.tune(rounds[0], {k: cell.backbone.get(k) for k in ("source", "name", "version")})
         return learner, rounds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -116,6 +117,10 @@ def _clean_up(device: torch.device) -> bool:
     return True
 
 
+# How allocators say in other errors that memory ran out: the CPU's, the system's, those of CUDA and its libraries.
+NO_MEMORY = re.compile(r"not enough memory|out of memory|can(no|')t allocate memory|ALLOC_FAILED", re.IGNORECASE)
+
+
 def _status(error: BaseException) -> Status:
-    """Tell running out of memory, which CPU allocators report as a RuntimeError, from other failures."""
-    return "oom" if "not enough memory" in str(error) or "can't allocate memory" in str(error) else "failed"
+    """Tell running out of memory from other failures."""
+    return "oom" if NO_MEMORY.search(str(error)) else "failed"

@@ -104,7 +104,7 @@ class Learner:
     device: torch.device
     clock: Clock
     watch: Callable[[Point], None]
-    pieces: int = 1
+    at_once: int | None = None
     curve: list[Point] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
     used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
@@ -132,7 +132,7 @@ class Learner:
 
     def tune(self, round_: Round, identity: Mapping[str, Any]) -> None:
         """Settle how the network is run, by trial where a round is long enough; `identity` names its architecture."""
-        if self.pieces > 1:  # what does not fit at once is not tried at once
+        if self.at_once is not None:  # what does not fit at once is not tried at once
             self.recipe = replace(self.recipe, precision=self.mode.precision)
             return
         with self.clock.phase("tune"):
@@ -251,7 +251,7 @@ class Learner:
             network.replace_head(Standardized(self._features(feed, len(labels)), network.head))
         parents = {role: self._parent_logits(role, round_.train) for role in self.parents}
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
-        lesson = Lesson(feed, labels, parents, self.views.count, learning, start, self.pieces)
+        lesson = Lesson(feed, labels, parents, self.views.count, learning, start, self.at_once)
         validation = self._exam(round_.validation, self.views, "features")
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
         train(

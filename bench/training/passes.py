@@ -94,7 +94,8 @@ class Cache:
     def rows(self, forward: Forward, split: str, views: Mapping[str, Any]) -> Rows:
         """Return the store of a pass's rows on a split."""
         made_of = {**forward.identity, **self.pictures.identity(split), "views": dict(views)}
-        made_of |= {"cut": forward.cut, "precision": forward.precision, "normalisation": "folded", "batches": "whole"}
+        made_of |= {"cut": forward.cut, "precision": forward.precision, "normalisation": "folded"}
+        made_of["batch"] = forward_size(self.device)
         name = id_of(forward.kind, made_of)
         if name not in self._rows:
             self._rows[name] = Rows(self.artifacts, forward.kind, made_of)

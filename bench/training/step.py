@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.backbones._network import Network
 from bench.recipe import Recipe
 from bench.strategies import Step, Strategy
-from bench.training.feed import Feed, batches
+from bench.training.feed import Feed
 from bench.training.passes import autocast
 
 Stepping = Literal["eager", "compiled", "graph"]
@@ -26,7 +26,8 @@ class Lesson:
     """What a phase learns from, on the device.
 
     A feed of `views` views, its labels int64 [n], and the parents' logits, float [n, views, classes]; by name, the
-    parameters that learn and the first values of those of the backbone. Each batch is taken in `pieces`.
+    parameters that learn and the first values of those of the backbone. Of a batch, at most `at_once`
+    examples are taken at once.
     """
 
     feed: Feed
@@ -35,7 +36,7 @@ class Lesson:
     views: int
     weights: Mapping[str, Tensor]
     start: Mapping[str, Tensor]
-    pieces: int = 1
+    at_once: int | None = None
 
 
 class Stepper(Protocol):
@@ -47,8 +48,8 @@ class Stepper(Protocol):
 class Eager:
     """A step as it is written; `logits` maps a batch to the network's logits.
 
-    Where a lesson takes its batches in pieces, so that less has to be held at once, the gradients of a batch are the
-    sum of its pieces', each by its share of the examples. BatchNorm that learns sees the pieces.
+    Where fewer examples than a batch has are taken at once, so that less has to be held, the gradients of the batch are
+    the sum of the pieces', each by its share of the examples. BatchNorm that learns sees the pieces.
     """
 
     def __init__(
@@ -64,11 +65,12 @@ class Eager:
 
     def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        if self.lesson.pieces == 1:
-            totals = self._learn(x, labels, parents, len(labels))
+        count, at_once = len(labels), self.lesson.at_once
+        if at_once is None or count <= at_once:
+            totals = self._learn(x, labels, parents, count)
         else:
-            parts = batches(len(labels), -(-len(labels) // self.lesson.pieces))
-            each = [self._learn(x[p], labels[p], {r: t[p] for r, t in parents.items()}, len(labels)) for p in parts]
+            parts = pieces(count, at_once)
+            each = [self._learn(x[p], labels[p], {r: t[p] for r, t in parents.items()}, count) for p in parts]
             totals = torch.stack(each).sum(dim=0)
         self.optimizer.step()
         return totals
@@ -83,6 +85,13 @@ class Eager:
         (loss * (len(labels) / count)).backward()
         correct = (logits.detach().argmax(dim=1) == labels).sum()
         return torch.stack([loss.detach() * len(labels), correct.to(loss.dtype)])
+
+
+def pieces(count: int, most: int) -> list[slice]:
+    """Cut `count` examples into as few pieces of at most `most` as there can be, as equal as they can be."""
+    number = -(-count // most)
+    ends = [count * (i + 1) // number for i in range(number)]
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 class Graphed:

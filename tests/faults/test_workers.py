@@ -14,7 +14,7 @@ import runs
 from faults.plugin import ENTRIES, SOURCE
 
 import suites
-from bench.engines.process import Deadline, Gone, Process
+from bench.engines.process import Deadline, Gone, Process, Raised
 
 HOWS = ("segfault", "leak", "infinite", "phases", "thread", "crowded", "full", "nothing")
 
@@ -65,8 +65,8 @@ def test_each_fault_has_its_status_and_its_reason(records, how, status, reason):
 
 
 def test_what_runs_out_of_memory_is_run_again_in_pieces_and_marked(records):
-    assert records["crowded"]["details"]["pieces"] == 4  # batches of 6 in fours: 2 at once
-    assert "pieces" not in records["nothing"]["details"]
+    assert records["crowded"]["details"]["at_once"] == 2
+    assert "at_once" not in records["nothing"]["details"]
     assert records["crowded"]["cell"]["recipe"]["batch_size"] == 6
 
 
@@ -95,6 +95,14 @@ def alive(pid: int) -> bool:
 def deaf() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def fork_and_die(path: str) -> None:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    Path(path).write_text(str(pid), encoding="utf-8")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave(code: int) -> None:
@@ -126,9 +134,10 @@ def called(process: Process, function: Any, *args: Any) -> Any:
 
 def test_it_answers_call_after_call_with_what_was_returned_or_raised(process):
     assert called(process, len, "four") == 4
-    with pytest.raises(ValueError, match="no such thing"):
+    with pytest.raises(Raised, match="ValueError: no such thing") as raised:
         called(process, broken, "no such thing")
-    with pytest.raises(RuntimeError, match="pickle"):
+    assert "in broken" in raised.value.traceback
+    with pytest.raises(Raised, match="pickle"):
         called(process, unsendable)
     assert called(process, os.getpgid, 0) == process._process.pid
 
@@ -139,6 +148,26 @@ def test_its_end_is_told_with_its_exit_code(process):
     assert gone.value.exit_code == 7
     with pytest.raises(Gone):
         process.send(len, [()])
+
+
+def test_its_end_is_told_though_a_forked_child_holds_its_pipes(process, tmp_path):
+    process.send(fork_and_die, [str(tmp_path / "pid")])
+    began = time.monotonic()
+    while not process.answered(0.2):
+        assert time.monotonic() - began < 5
+    with pytest.raises(Gone) as gone:
+        process.answer()
+    assert gone.value.exit_code == -signal.SIGKILL
+    process.end()
+    assert runs.eventually(lambda: not alive(int((tmp_path / "pid").read_text(encoding="utf-8"))), 5)
+
+
+def test_one_that_cannot_be_prepared_says_why():
+    made = Process(broken, ["no device"])
+    assert made.answered(60)
+    with pytest.raises(Raised, match="ValueError: no device"):
+        made.answer()
+    made.end()
 
 
 def test_one_that_is_stopped_and_deaf_is_ended(process):
