@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 import suites
 from bench import schedule
+from bench.cell import Cell
 from bench.claims import claims
 from bench.errors import StoreError
 from bench.files import replacing
@@ -30,6 +31,7 @@ from bench.planner import Plan, expand
 from bench.record import Record, dumps
 from bench.store import Store
 from bench.suite import load
+from bench.terminal import Silent
 
 
 @pytest.fixture
@@ -413,3 +415,49 @@ def test_the_index_forgets_records_that_are_gone(store):
     store.path(second.cell_id).touch()
     assert list(store.briefs([first.cell_id, second.cell_id])) == [second.cell_id]
     assert list(json.loads(known(store).read_text(encoding="utf-8"))["lines"]) == [second.cell_id]
+
+
+# Out of memory
+
+
+class Crowded:
+    """An engine that has room for so many examples at once; it keeps what it was asked."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.asked = room, []
+
+    def check(self, cells, watch):
+        return None
+
+    def run(self, job, deadline_seconds, watch):
+        at_once = job["at_once"] or job["cell"]["recipe"]["batch_size"]
+        self.asked.append(job["at_once"])
+        if at_once > self.room:
+            return {"status": "oom", "reason": "made up"}
+        return Record(Cell.from_json(job["cell"]).id, "toy", Cell.from_json(job["cell"]), "ok").to_json()
+
+
+def crowded(tmp_path, room: int, batch: int = 33):
+    changes = {"matrix": {"strategy": ["full_finetune"], "seed": [0, 1]}, "recipe": {"epochs": 1, "batch_size": batch}}
+    plan = expand(load(suites.write(tmp_path, changes)))
+    engine = Crowded(room)
+    return engine.asked, schedule.run(plan, Store(tmp_path / "results", "toy"), engine, Silent())
+
+
+def test_what_runs_out_of_memory_is_tried_with_fewer_at_once_and_the_next_of_its_family_begins_there(tmp_path):
+    asked, ran = crowded(tmp_path, room=10)
+    assert asked == [None, 8, 8]
+    assert [record.status for record in ran.values()] == ["ok", "ok"]
+
+
+def test_what_has_no_room_for_two_examples_is_out_of_memory(tmp_path):
+    asked, ran = crowded(tmp_path, room=1)
+    assert asked == [None, 8, 2] * 2
+    assert {(record.status, record.reason) for record in ran.values()} == {("oom", "made up")}
+
+
+def test_a_loss_that_diverged_is_not_tried_again_unless_the_suite_says_so(store, planned):
+    keep(store, planned, scratch="diverged")
+    assert names(schedule.status(planned, store)) == []
+    again = replace(planned, suite=planned.suite.model_copy(update={"retry": ["diverged"]}))
+    assert names(schedule.status(again, store)) == ["scratch"]

@@ -181,9 +181,36 @@ def test_a_clock_that_jumps_a_day_to_and_fro_changes_nothing(plain, tmp_path):
 # Two runs at once, and numbers that do not hang on the way
 
 
+MANY = {"matrix": {"strategy": ["full_finetune", TEACHER], "seed": list(range(6))}, "recipe": {"epochs": 40}}
+
+
+def test_a_run_that_waits_for_another_goes_on_when_that_is_killed(tmp_path):
+    suites.write(tmp_path, MANY)
+    first = runs.start(tmp_path, "run", "toy.yaml", "--no-report")
+    assert runs.eventually(lambda: bool(runs.records(tmp_path, "toy")))
+    second = runs.start(tmp_path, "run", "toy.yaml", "--no-report")
+    before = len(runs.records(tmp_path, "toy"))
+    runs.eventually(lambda: len(runs.records(tmp_path, "toy")) > before + 1, 30)
+    first.kill()
+    first.communicate(timeout=60)
+    assert runs.gone(first.pid)
+    out, err = second.communicate(timeout=runs.LIMIT_SECONDS)
+    assert second.returncode == 0, out + err
+    found = runs.records(tmp_path, "toy").values()
+    assert (len(found), {record["status"] for record in found}) == (12, {"ok"})
+
+
+@pytest.mark.slow
+def test_a_child_waits_for_the_teacher_that_another_run_trains(tmp_path):
+    suites.write(tmp_path, {**MANY, "matrix": {**MANY["matrix"], "strategy": [TEACHER], "seed": [0]}})
+    both = [runs.start(tmp_path, "run", "toy.yaml", "--no-report", "--json") for _ in range(2)]
+    said = [process.communicate(timeout=runs.LIMIT_SECONDS) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum(json.loads(out)["ran"] for out, _ in said) == 2, said
+
+
 def test_two_runs_share_the_cells_and_compute_none_twice(tmp_path):
-    changes = {"matrix": {"strategy": ["full_finetune", TEACHER], "seed": list(range(6))}, "recipe": {"epochs": 40}}
-    suites.write(tmp_path, changes)
+    suites.write(tmp_path, MANY)
     both = [runs.start(tmp_path, "run", "toy.yaml", "--no-report", "--json") for _ in range(2)]
     said = [process.communicate(timeout=runs.LIMIT_SECONDS) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
