@@ -10,6 +10,7 @@ from bench.cell import canonical
 from bench.document import Trail
 from bench.errors import did_you_mean, nearest
 
+MOST_NAMED = 20
 AXES = ("dataset", "backbone", "size", "seed", "strategy")
 
 
@@ -45,4 +46,6 @@ def instead(word: object, values: Iterable[Any]) -> str:
     """Return the nearest of an axis' values, or all of them."""
     names = (v.get("name", v) if isinstance(v, Mapping) else v for v in values)
     known = {str(name): name for name in names}
-    return did_you_mean([known[word] for word in nearest(str(word), known)]) or f"; it has {', '.join(known)}"
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    every = f"; it has {', '.join(list(known)[:MOST_NAMED])}{more}"
+    return did_you_mean([known[word] for word in nearest(str(word), known)]) or every

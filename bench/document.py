@@ -1,7 +1,7 @@
 """A YAML 1.2 file as plain values, with the line and column of each.
 
-YAML 1.2 keeps `no` a string and reads `1e-3` as a number. Directives, tags, anchors that contain themselves, and files
-that unfold into more than a hundred thousand values are refused: a suite is literal data.
+YAML 1.2 keeps `no` a string and reads `1e-3` as a number. Directives, tags, anchors that contain themselves, characters
+that do not show, and what unfolds into more than twenty thousand values are refused: a suite is literal data.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bench.errors import SuiteError, did_you_mean, nearest
+from bench.errors import SuiteError, did_you_mean, nearest, quoted
 
 Trail = tuple[str | int, ...]
-MAX_BYTES = 1_000_000
-MAX_VALUES = 100_000
+Place = tuple[int, int]
+# So much is read in less than a second.
+MAX_BYTES = 500_000
+MAX_VALUES = 20_000
 MAX_DEPTH = 40
 
 
@@ -31,8 +33,8 @@ class Document:
 
     path: str
     data: dict[str, Any]
-    keys: dict[Trail, tuple[int, int]] = field(default_factory=dict)
-    values: dict[Trail, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Trail, Place] = field(default_factory=dict)
+    values: dict[Trail, Place] = field(default_factory=dict)
     origins: dict[Trail, str] = field(default_factory=dict)
 
     def error(self, trail: Trail, message: str, key: bool = False) -> SuiteError:
@@ -52,22 +54,11 @@ class Document:
 
     def laid(self, trail: Trail) -> Document:
         """Return a copy with the mapping at `trail` laid over the top: mappings merge, all else is replaced."""
-        copy = deepcopy(self)
-        copy._overlay((), copy.at(trail), trail)
-        return copy
-
-    def _overlay(self, base: Trail, patch: Mapping[str, Any], patch_trail: Trail) -> None:
-        target = self.at(base)
-        for key, value in patch.items():
-            here, there = (*base, key), (*patch_trail, key)
-            if isinstance(value, Mapping) and isinstance(target.get(key), dict):
-                self._overlay(here, value, there)
-                continue
-            target[key] = value
-            for places in (self.keys, self.values):
-                _forget(places, here)
-                for trail in [t for t in places if t[: len(there)] == there]:
-                    places[here + trail[len(there) :]] = places[trail]
+        data = deepcopy(self.data)
+        moved: dict[Trail, Trail] = {}
+        _overlay((), data, trail, deepcopy(self.at(trail)), moved)
+        keys, values = _moved(self.keys, moved), _moved(self.values, moved)
+        return Document(self.path, data, keys, values, dict(self.origins))
 
     def assign(self, trail: Trail, text: str, origin: str) -> None:
         """Set the value at `trail` from YAML text that was typed at `origin`."""
@@ -75,10 +66,11 @@ class Document:
         for key in trail[:-1]:
             target = target.setdefault(key, {})
             if not isinstance(target, dict):
-                raise SuiteError(f"{origin}: {key!r} is not a mapping")
+                raise SuiteError(f"{origin}: {quoted(key)} is not a mapping")
         target[trail[-1]] = parse(text, origin, mapping=False).data["value"]
         for places in (self.keys, self.values):
-            _forget(places, trail)
+            for stale in [t for t in places if t[: len(trail)] == trail]:
+                del places[stale]
         self.origins[trail] = origin
 
     def at(self, trail: Trail) -> Any:
@@ -89,9 +81,27 @@ class Document:
         return value
 
 
-def _forget(places: dict[Trail, tuple[int, int]], trail: Trail) -> None:
-    for stale in [t for t in places if t[: len(trail)] == trail]:
-        del places[stale]
+def _overlay(
+    base: Trail, target: dict[str, Any], there: Trail, patch: Mapping[str, Any], moved: dict[Trail, Trail]
+) -> None:
+    """Lay a mapping over `target`, which stands at `base`; note in `moved` where each value came from and went to."""
+    for key, value in patch.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _overlay((*base, key), target[key], (*there, key), value, moved)
+        else:
+            target[key] = value
+            moved[*there, key] = (*base, key)
+
+
+def _moved(places: Mapping[Trail, Place], moved: Mapping[Trail, Trail]) -> dict[Trail, Place]:
+    """Return places with those of what moved taken along, and those of what had stood there left out."""
+    taken = set(moved.values())
+    found = {t: place for t, place in places.items() if not any(t[:n] in taken for n in range(1, len(t) + 1))}
+    for trail, place in places.items():
+        for n in range(1, len(trail) + 1):
+            if trail[:n] in moved:
+                found[moved[trail[:n]] + trail[n:]] = place
+    return found
 
 
 def read(path: Path) -> Document:
@@ -102,8 +112,9 @@ def read(path: Path) -> Document:
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise SuiteError(f"{path}: there is no such file{_beside(path)}") from None
-    except UnicodeDecodeError:
-        raise SuiteError(f"{path}: cannot be read: it is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        line, start = content.count(b"\n", 0, error.start) + 1, content.rfind(b"\n", 0, error.start) + 1
+        raise SuiteError(f"{path}:{line}:{error.start - start + 1}: this is not UTF-8 text") from None
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > MAX_BYTES:
@@ -114,7 +125,7 @@ def read(path: Path) -> Document:
 def _beside(path: Path) -> str:
     """Return `; did you mean ...?` with the files of the same folder whose names are near."""
     try:
-        names = [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml", ".json")]
+        names = [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml", ".json") and p.exists()]
     except OSError:
         return ""
     return did_you_mean([str(path.with_name(name)) for name in nearest(path.name, names)])
@@ -129,25 +140,60 @@ def parse(text: str, path: str, mapping: bool = True) -> Document:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     document = Document(path, {}, values={(): (1, 1)}, origins={} if mapping else {(): path})
-    directive = re.search(r"^%", text, re.MULTILINE)
-    if directive:
-        line = text.count("\n", 0, directive.start()) + 1
-        raise document.error_at(line, 1, "directives are not allowed: this is YAML 1.2")
+    if directive := re.search(r"^%", text, re.MULTILINE):
+        raise document.error_at(*_place(text, directive.start()), "directives are not allowed: this is YAML 1.2")
+    if odd := _UNSHOWN.search(text):
+        raise document.error_at(*_place(text, odd.start()), _unshown(odd[0]))
     try:
         root = _compose(YAML(typ="safe", pure=True).parse(text), document)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problem = " ".join(str(error.problem or error.context or "not YAML").split())
-        tabs = "indent with spaces, not tabs" if "'\\t'" in problem else problem
-        raise document.error_at(line, column, tabs) from None
-    except (YAMLError, RecursionError, ValueError) as error:
-        raise document.error_at(1, 1, f"not YAML: {' '.join(str(error).split())[:200]}") from None
+        raise document.error_at(*_plainly(error)) from None
+    except (YAMLError, ValueError, OverflowError):  # an escape beyond the last character
+        beyond = _BEYOND.search(text)
+        raise document.error_at(*_place(text, beyond.start() if beyond else 0), "an escape of no character") from None
     if mapping and (root is None or root.kind != "mapping"):
         raise document.error_at(1, 1, "a suite is a mapping that begins with `suite: NAME`")
     plain: Any = None if root is None else _Unfold(document)(root, ())
     document.data = plain if mapping else {"value": plain}
     return document
+
+
+# Control characters but tabs and line breaks, and those that turn the order of the letters around them.
+_UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+
+
+_BEYOND = re.compile(r"\\U(?!00(0[0-9a-fA-F]|10))")
+
+
+def _unshown(character: str) -> str:
+    return f"a character that does not show, U+{ord(character):04X}: a suite is what its reader sees"
+
+
+def _place(text: str, at: int) -> Place:
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+
+
+# How what the parser says begins or ends -> what a user is told.
+_PROBLEMS = {
+    "'\\t' that cannot start any token": "write spaces, not tabs",
+    "that cannot start any token": "a value that begins so goes into quotes",
+    "mapping values are not allowed here": "a `:` too many: put text that has one into quotes, or mend the indentation",
+    "could not find expected ':'": "a key without its `:`",
+    "found unexpected end of stream": "this quote is not closed",
+    "but got '<stream end>'": "this bracket is not closed",
+    "found unknown escape character": "no such escape; in single quotes a backslash is a backslash",
+    "expected <block end>": "this does not go on what stands above it: mend the indentation, or put text into quotes",
+}
+_WHERE_IT_BEGAN = ("a key without", "this quote", "this bracket")
+
+
+def _plainly(error: Any) -> tuple[int, int, str]:
+    """Return the line and column of what the parser refused, and say it in plain words."""
+    problem = " ".join(str(error.problem or error.context or "not YAML").split())
+    told = next((told for part, told in _PROBLEMS.items() if part in problem), problem)
+    mark = error.context_mark if told.startswith(_WHERE_IT_BEGAN) else error.problem_mark
+    mark = mark or error.problem_mark or error.context_mark
+    return (mark.line + 1, mark.column + 1, told) if mark else (1, 1, told)
 
 
 @dataclass(eq=False)
@@ -168,18 +214,21 @@ def _compose(events: Iterable[Any], document: Document) -> _Node | None:
     anchors: dict[str, _Node] = {}
     top = _Node("top", 1, 1)
     above = [top]
-    for event in events:
+    for count, event in enumerate(events):
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        if count > 2 * MAX_VALUES:
+            raise document.error_at(line, column, f"too much: over {MAX_VALUES:,} values")
         if getattr(event, "tag", None):
-            raise document.error_at(line, column, f"tags are not allowed: {event.tag}")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!", 1)
+            raise document.error_at(line, column, f"tags are not allowed: {tag[:60]}")
         if isinstance(event, yaml.CollectionEndEvent):
             above.pop()
         elif isinstance(event, yaml.DocumentStartEvent) and top.items:
-            raise document.error_at(line, column, "a suite is one document: `---` begins another")
+            raise document.error_at(line, column, "a suite is one document, and here another begins")
         elif isinstance(event, yaml.AliasEvent):
             node = anchors.get(event.anchor)
             if node is None:
-                raise document.error_at(line, column, f"no anchor &{event.anchor} before this alias")
+                raise document.error_at(line, column, f"no anchor &{event.anchor[:60]} before this alias")
             if node in above:
                 raise document.error_at(line, column, "this names itself: an alias inside its own anchor")
             above[-1].items.append(node)
@@ -206,7 +255,9 @@ def _node(event: Any, line: int, column: int) -> _Node:
 # The core schema of YAML 1.2, 10.3.2.
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _WORDS |= {spelt: value for word, value in _WORDS.items() for spelt in (word.capitalize(), word.upper())}
-_INTEGER = re.compile(r"[-+]?[0-9]{1,300}|0o[0-7]{1,300}|0x[0-9a-fA-F]{1,300}")
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+# What an integer of 64 bits has, and no reader of records and reports loses a digit of.
+_MAX_DIGITS, _MAX_INTEGER = 24, 2**63 - 1
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
@@ -239,8 +290,10 @@ class _Unfold:
                     key.line, key.column, "YAML 1.2 has no merge key `<<`; write the values out"
                 )
             if name in plain:
-                raise self.document.error_at(key.line, key.column, f"the key {name!r} is there twice")
+                raise self.document.error_at(key.line, key.column, f"the key {quoted(name)} is there twice")
             self.document.keys[(*trail, name)] = (key.line, key.column)
+            if value.kind == "plain" and not value.text:  # nothing stands, for the parser, where the next thing begins
+                value = _Node("plain", key.line, key.column)
             plain[name] = self(value, (*trail, name))
         return plain
 
@@ -251,13 +304,23 @@ class _Unfold:
         if text in _WORDS:
             return _WORDS[text]
         if _INTEGER.fullmatch(text):
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            number = None if len(text) > _MAX_DIGITS else int(text, 0 if text[:2] in ("0o", "0x") else 10)
+            if number is None or abs(number) > _MAX_INTEGER:
+                raise self.document.error(trail, f"a whole number fits into 64 bits, not {_cut(text)}")
+            return number
         if _NOT_FINITE.fullmatch(text) or (_FLOAT.fullmatch(text) and not isfinite(float(text))):
-            raise self.document.error(trail, f"a number must be finite, not {text[:60]}")
+            raise self.document.error(trail, f"a number must be finite, not {_cut(text)}")
         return float(text) if _FLOAT.fullmatch(text) else text
 
     def _text(self, node: _Node) -> str:
         try:  # JSON escapes a character beyond U+FFFF as two halves
-            return node.text.encode("utf-16", "surrogatepass").decode("utf-16")
+            text = node.text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             raise self.document.error_at(node.line, node.column, "half a character: a surrogate alone") from None
+        if odd := _UNSHOWN.search(text):
+            raise self.document.error_at(node.line, node.column, _unshown(odd[0]))
+        return text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

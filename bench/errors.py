@@ -22,9 +22,12 @@ from difflib import get_close_matches
 
 
 class BenchError(Exception):
-    """A mistake that the user can mend. `str(error)` is the one line shown."""
+    """A mistake that the user can mend. `str(error)` is the one line shown, whatever a user's files and names hold."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(BenchError):
@@ -44,7 +47,7 @@ class UnknownName(BenchError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
         self.close = nearest(name, known)
-        super().__init__(f"unknown {kind} {name!r}{did_you_mean(self.close)}")
+        super().__init__(f"unknown {kind} {quoted(name)}{did_you_mean(self.close)}")
 
 
 class OptionError(BenchError):
@@ -93,6 +96,18 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 def did_you_mean(close: Sequence[object]) -> str:
     """Return `; did you mean 'a' or 'b'?`, or nothing when no name is close."""
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def quoted(value: object) -> str:
+    """Return a value of a suite as a message shows it: in the words of YAML, and short."""
+    words = {None: "nothing", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def printable(text: str) -> str:
+    """Return text without what would break its line, move a terminal's cursor or turn the order of letters."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Skip(Exception):

@@ -41,6 +41,14 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def typed(text: str) -> Path:
+    """Return a path as a user typed it, `~` replaced; that of a user whom nobody knows is a name like any other."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file in hex. Raises OSError."""
     with path.open("rb") as file:

@@ -8,7 +8,7 @@ from typing import Any
 from bench.axes import AXES, instead
 from bench.cell import Cell
 from bench.document import parse
-from bench.errors import UsageError, did_you_mean, nearest
+from bench.errors import UsageError, did_you_mean, nearest, quoted
 from bench.suite import matches, same
 
 CELL = "cell"
@@ -21,15 +21,18 @@ def parse_only(text: str, axes: Mapping[str, Iterable[Any]]) -> dict[str, list[A
         axis, equals, values = part.strip().partition("=")
         if not equals:
             raise UsageError(f"--only {text}: write it as AXIS=VALUE, for example strategy=scratch|distill,size=100")
+        if axis in wanted:
+            raise UsageError(f"--only {text}: {axis} is there twice; allow several values as {axis}=A|B")
+        if axis not in axes and axis != CELL:
+            known = did_you_mean(nearest(axis, [*axes, CELL])) or f"; it has {', '.join([*axes, CELL])}"
+            raise UsageError(f"--only {text}: unknown axis {quoted(axis)}{known}")
         if axis == CELL:
             wanted[axis] = [word.strip() for word in values.split("|")]
             continue
-        if axis not in axes:
-            raise UsageError(f"--only {text}: unknown axis {axis!r}{did_you_mean(nearest(axis, [*axes, CELL]))}")
         wanted[axis] = [parse(value, f"--only {text}", mapping=False).data["value"] for value in values.split("|")]
         for value, word in zip(wanted[axis], values.split("|"), strict=True):
             if not any(same(value, known) for known in axes[axis]):
-                raise UsageError(f"--only {text}: the suite has no {axis} {word!r}{instead(word, axes[axis])}")
+                raise UsageError(f"--only {text}: the suite has no {axis} {quoted(word)}{instead(word, axes[axis])}")
     return wanted
 
 

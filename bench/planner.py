@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from operator import getitem
 from typing import Any
 
@@ -21,6 +22,8 @@ from bench.resolve import Entry, Resolver
 from bench.suite import Suite, matches
 
 __all__ = ["Entry", "Plan", "expand"]
+
+MAX_CELLS = 100_000
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def _chosen(entries: Mapping[str, Entry], cells: Collection[str]) -> list[Entry]
     """Return the cells of these ids, which stand for themselves now, and the parents that they need."""
     unknown = [cell_id for cell_id in cells if cell_id not in entries]
     if unknown:
-        raise UsageError(f"--only cell={unknown[0]}: no cell of the suite{did_you_mean(nearest(unknown[0], entries))}")
+        raise UsageError(
+            f"--only cell={unknown[0]}: is no cell of the suite{did_you_mean(nearest(unknown[0], entries))}"
+        )
     needed = set(cells)
     for cell_id in reversed(list(entries)):  # parents come first
         if cell_id in needed:
@@ -112,12 +117,22 @@ def _points(suite: Suite) -> Iterator[Point]:
     Seeds are repetitions, not a question: whatever the span, each seed is crossed with all the rest.
     """
     axes = suite.matrix.axes()
+    many = _spanned(suite, axes)
+    if many > MAX_CELLS:
+        raise suite.error(("matrix",), f"{many:,} cells are too many: at most {MAX_CELLS:,}", key=True)
     order = (*AXES[:2], *(axis for axis in axes if axis not in AXES), *AXES[2:])
     values = [[axis_value(spec, ("matrix", axis, i)) for i, spec in enumerate(axes[axis])] for axis in order]
     spans = _spans(suite, {axis: axes[axis] for axis in order if axis != "seed"})
     at, seeds = order.index("seed"), range(len(axes["seed"]))
     for pick in sorted((*span[:at], seed, *span[at:]) for span in spans for seed in seeds):
         yield dict(zip(order, map(getitem, values, pick), strict=True))
+
+
+def _spanned(suite: Suite, axes: Mapping[str, list[Any]]) -> int:
+    """Return how many points there are, without making them."""
+    lengths = [len(values) for axis, values in axes.items() if axis != "seed"]
+    ways = {"zip": max(lengths), "ablation": sum(lengths) - len(lengths) + 1, "product": prod(lengths)}
+    return ways[suite.span] * len(axes["seed"])
 
 
 def _spans(suite: Suite, axes: Mapping[str, list[Any]]) -> Iterable[tuple[int, ...]]:

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bench.errors import OptionError, PluginError, UnknownName, did_you_mean, nearest
+from bench.errors import OptionError, PluginError, UnknownName, did_you_mean, nearest, quoted
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -115,7 +115,7 @@ def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(plugin) if f.init}  # type: ignore[arg-type]
     for key in options:
         if key not in fields:
-            raise OptionError(f"unknown option {key!r} of {what}{_instead(key, fields)}", (key,), key=True)
+            raise OptionError(f"unknown option {quoted(key)} of {what}{_instead(key, fields)}", (key,), key=True)
     for key, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and key not in options:
@@ -129,7 +129,7 @@ def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
         if first["type"] == "unexpected_keyword_argument":
             known = _options_at(plugin, path[:-1])
             raise OptionError(
-                f"unknown option {path[-1]!r} of {path[-2]}{_instead(path[-1], known)}", path, key=True
+                f"unknown option {quoted(path[-1])} of {path[-2]}{_instead(path[-1], known)}", path, key=True
             ) from None
         raise OptionError(f"{what}: {plain_message(first)}", path) from None
 
@@ -180,28 +180,26 @@ _WORDS = {
     "model_type": "must be a mapping",
     "dataclass_type": "must be a mapping",
     "missing": "is missing",
+    "string_too_short": "is empty",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than_equal": "must be {le:g} or less",
 }
 
 
 def plain_message(error: Mapping[str, Any]) -> str:
     """Say one pydantic error in plain words: `epochs must be a whole number, not '10'`."""
     name = next((str(p) for p in reversed(error["loc"]) if isinstance(p, str)), "value")
-    words = _WORDS.get(error["type"])
-    if error["type"] == "missing":
-        return f"{name} is missing"
+    words = _WORDS.get(error["type"], "").format(**error.get("ctx", {}))
+    if error["type"] in ("missing", "string_too_short"):
+        return f"{name} {words}"
     hint = ""
     if error["type"] == "literal_error":
         hint = did_you_mean(nearest(str(error["input"]), re.findall(r"'([^']*)'", error["ctx"]["expected"])))
-    if words is None:
+    if not words:
         words = error["msg"].removeprefix("Value error, ")
-        words = words[0].lower() + words[1:].replace("Input should", "should")
-        words = words.removeprefix("input ")
-    return f"{name} {words}, not {_short(error['input'])}{hint}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        words = (words[0].lower() + words[1:]).removeprefix("input ").replace("should be", "must be", 1)
+    return f"{name} {words}, not {quoted(error['input'])}{hint}"
 
 
 def identity_of(plugin: Any) -> dict[str, Any]:

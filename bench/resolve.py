@@ -17,7 +17,7 @@ from bench.cell import Cell, canonical
 from bench.compare.measures import parse as parse_limits
 from bench.datasets import Dataset, Facts, datasets
 from bench.document import Trail
-from bench.errors import BenchError, OptionError, PluginError, UnknownName, WeightsError, did_you_mean, nearest
+from bench.errors import BenchError, OptionError, PluginError, UnknownName, WeightsError, did_you_mean, nearest, quoted
 from bench.recipe import Recipe
 from bench.registry import Registry, build, identity_of, plain, runtime_of
 from bench.strategies import Strategy, strategies
@@ -189,15 +189,15 @@ class Resolver:
         """Check one thing that a parent has of its own: a value of an axis, or fields of the recipe."""
         if key not in (*AXES, "recipe"):
             hint = did_you_mean(nearest(str(key), AXES)) or f"; it has {', '.join(AXES)} and recipe"
-            raise self.suite.error(trail, f"unknown key {key!r} of the {role}{hint}", key=True)
+            raise self.suite.error(trail, f"unknown key {quoted(key)} of the {role}{hint}", key=True)
         if key in ("size", "seed"):
             if not isinstance(value, int) or isinstance(value, bool) or value < (key == "size"):
-                raise self.suite.error(trail, f"{key} must be a whole number, not {value!r}")
+                raise self.suite.error(trail, f"{key} must be a whole number, not {quoted(value)}")
             return value
         spec = {"name": value} if isinstance(value, str) and key != "recipe" else value
         if not isinstance(spec, Mapping) or (key != "recipe" and not isinstance(spec.get("name"), str)):
             what = "a mapping" if key == "recipe" else "a name or a mapping with a name"
-            raise self.suite.error(trail, f"{key} must be {what}, not {value!r}")
+            raise self.suite.error(trail, f"{key} must be {what}, not {quoted(value)}")
         return spec
 
     def _plugin(self, registry: Registry[Any], spec: Mapping[str, Any], trail: Trail) -> Any:
@@ -262,7 +262,10 @@ class Resolver:
     def _check_size(self, point: Point, facts: Facts) -> None:
         if facts.classes is None or facts.counts is None:
             return
-        wrong = self.task.check(point["size"].spec, len(facts.classes), facts.counts)
+        try:
+            wrong = self.task.check(point["size"].spec, len(facts.classes), facts.counts)
+        except OptionError as error:
+            raise self.suite.locate(error, ("task",)) from None
         if wrong:
             raise self.suite.error(point["size"].trail, wrong)
 
@@ -270,14 +273,17 @@ class Resolver:
         """Refuse a `when` that speaks of an axis or a value that neither the suite nor a parent has."""
         for axis, value in when.items():
             if axis not in known:
-                raise self.suite.error(
-                    (*trail, axis), f"unknown axis {axis!r}{did_you_mean(nearest(axis, known))}", key=True
-                )
+                hint = did_you_mean(nearest(axis, known)) or f"; it has {', '.join(known)}"
+                raise self.suite.error((*trail, axis), f"unknown axis {quoted(axis)}{hint}", key=True)
+            if value == []:
+                raise self.suite.error((*trail, axis), f"{axis} is empty; it needs at least one value")
             for i, want in enumerate(alternatives(value)):
                 if not any(same(want, each) for each in known[axis]):
                     here = (*trail, axis, i) if isinstance(value, list) else (*trail, axis)
                     word = want.get("name", want) if isinstance(want, Mapping) else want
-                    raise self.suite.error(here, f"no {axis} of the suite is {want!r}{instead(word, known[axis])}")
+                    raise self.suite.error(
+                        here, f"no {axis} of the suite is {quoted(want)}{instead(word, known[axis])}"
+                    )
 
     def _known(self) -> dict[str, list[Any]]:
         """Return every value that an axis has in the suite, in a profile of it, or in a parent cell."""

@@ -15,14 +15,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from pydantic_core import PydanticCustomError
 
 from bench.document import Document, Trail, read
-from bench.errors import BenchError, SuiteError, UsageError, did_you_mean, nearest
+from bench.errors import BenchError, SuiteError, UsageError, did_you_mean, nearest, quoted
 from bench.registry import plain_message
 
 # How a cell may have ended for the next run to try it again; a loss that diverged would diverge again.
 Ended = Literal["failed", "oom", "timeout", "diverged", "interrupted"]
 RETRIED: tuple[Ended, ...] = ("failed", "oom", "timeout", "interrupted")
-# Folders of a results folder that are no suite's.
+# Folders of a results folder that are no suite's, and files that Windows takes for devices.
 RESERVED = ("artifacts", "baselines", "history")
+DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)))
+MAX_PROFILES = 100
+MAX_SECONDS = 366 * 24 * 3600
 
 
 def named(value: Any) -> Any:
@@ -97,10 +100,10 @@ class Suite(_Model):
     recipe: dict[str, Any] = {}
     overrides: list[Override] = []
     exclude: list[Exclusion] = []
-    deadline_seconds: Annotated[float, Field(gt=0)] | None = None
+    deadline_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
     retry: list[Ended] = [*RETRIED]
     gate: list[Annotated[str, BeforeValidator(_limit)]] = []
-    profiles: dict[str, dict[str, Any]] = {}
+    profiles: Annotated[dict[str, dict[str, Any]], Field(max_length=MAX_PROFILES)] = {}
 
     _document: Document = PrivateAttr()
     _known: dict[str, list[Any]] = PrivateAttr()
@@ -130,6 +133,9 @@ def load(path: Path | str, profile: str | None = None, settings: Sequence[str] =
     """
     document = read(Path(path))
     written = _checked(document)
+    for name, profile_of in written.profiles.items():
+        if "profiles" in profile_of:
+            raise document.error(("profiles", name, "profiles"), "a profile has no profiles of its own", key=True)
     variants = {name: document.laid(("profiles", name)) for name in written.profiles}
     known = [written, *(_checked(variant) for variant in variants.values())]
     if profile is not None:
@@ -166,15 +172,17 @@ def _checked(document: Document) -> Suite:
     matrix = document.data.get("matrix")
     for axis in matrix if isinstance(matrix, dict) else ():
         if axis not in Matrix.model_fields and not axis.startswith("recipe."):
-            hint = did_you_mean(nearest(axis, Matrix.model_fields))
-            raise document.error(("matrix", axis), f"unknown axis {axis!r}{hint}", key=True)
+            known = f"; it has {', '.join(Matrix.model_fields)} and recipe.FIELD"
+            hint = did_you_mean(nearest(axis, Matrix.model_fields)) or known
+            raise document.error(("matrix", axis), f"unknown axis {quoted(axis)}{hint}", key=True)
     try:
         suite = Suite.model_validate(document.data)
     except ValidationError as error:
         raise _explain(document, error) from None
     suite._document = document
-    if suite.suite in RESERVED:
-        raise suite.error(("suite",), f"a suite cannot be called {suite.suite!r}, like a folder of all results")
+    for words, why in ((RESERVED, "like a folder of all results"), (DEVICES, "like a device of Windows")):
+        if suite.suite.lower() in words:
+            raise suite.error(("suite",), f"a suite cannot be called {suite.suite!r}, {why}")
     for axis, values in (suite.matrix.model_extra or {}).items():
         if not isinstance(values, list) or not values:
             raise suite.error(("matrix", axis), f"{axis} must be a list of at least one value")
@@ -195,11 +203,15 @@ def _explain(document: Document, error: ValidationError) -> SuiteError:
     if first["type"] == "extra_forbidden":
         known = _fields_at(trail[:-1])
         hint = did_you_mean(nearest(name, known)) or f"; known here: {', '.join(known)}"
-        return document.error(trail, f"unknown key {name!r}{hint}", key=True)
+        return document.error(trail, f"unknown key {quoted(name)}{hint}", key=True)
     if first["type"] == "too_short":
         return document.error(trail, f"{name} is empty; it needs at least one value")
+    if first["type"] == "too_long":
+        return document.error(trail, f"{name} are more than {MAX_PROFILES}")
     if first["type"] == "string_pattern_mismatch":
-        return document.error(trail, "a suite's name is letters, digits, - and _, at most 64 of them")
+        return document.error(
+            trail, f"a suite's name is letters, digits, - and _, at most 64 of them, not {quoted(first['input'])}"
+        )
     return document.error(trail, plain_message(first))
 
 
@@ -240,4 +252,4 @@ def same(want: Any, value: Any) -> bool:
         if isinstance(want, str):
             return bool(value.get("name") == want)
         return isinstance(want, Mapping) and all(k in value and same(v, value[k]) for k, v in want.items())
-    return bool(want == value)
+    return bool(want == value) and isinstance(want, bool) == isinstance(value, bool)

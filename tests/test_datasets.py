@@ -63,7 +63,7 @@ def test_a_dataset_says_what_it_is(name: str, made: Callable[[str], Spec]) -> No
     assert plugin.source
     assert (plugin.__doc__ or "").strip()
     assert datasets.create(made(name)).resolution is None or name == "toy"
-    with pytest.raises(OptionError, match="resolution must be 1 pixel or more"):
+    with pytest.raises(OptionError, match="resolution must be 1 to 8,192 pixels"):
         datasets.create({**made(name), "resolution": 0})
 
 

@@ -203,7 +203,7 @@ def test_only_takes_cells_by_their_ids_and_the_parents_that_they_need(tmp_path: 
     alone = plan(tmp_path, axes, f"cell={teacher.id}")
     assert [(e.cell.id, e.role) for e in alone.entries] == [(teacher.id, None)]
     with pytest.raises(
-        UsageError, match=f"--only cell={teacher.id[:-1]}x: no cell of the suite; did you mean '{teacher.id}'"
+        UsageError, match=f"--only cell={teacher.id[:-1]}x: is no cell of the suite; did you mean '{teacher.id}'"
     ):
         plan(tmp_path, axes, f"cell={student.id}|{teacher.id[:-1]}x")
 

@@ -130,9 +130,9 @@ def test_options_are_built_strictly(registry: Registry[Any]) -> None:
     [
         ({}, "sample 'sample' needs the option 'count'", ()),
         ({"count": 1.5}, "sample 'sample': count must be a whole number, not 1.5", ("count",)),
-        ({"count": True}, "sample 'sample': count must be a whole number, not True", ("count",)),
+        ({"count": True}, "sample 'sample': count must be a whole number, not true", ("count",)),
         ({"count": "1"}, "sample 'sample': count must be a whole number, not '1'", ("count",)),
-        ({"count": None}, "sample 'sample': count must be a whole number, not None", ("count",)),
+        ({"count": None}, "sample 'sample': count must be a whole number, not nothing", ("count",)),
         ({"count": 1, "rate": "x"}, "sample 'sample': rate must be a number, not 'x'", ("rate",)),
         ({"count": 1, "cuont": 1}, "unknown option 'cuont' of sample 'sample'; did you mean 'count'?", ("cuont",)),
         ({"count": 1, "zz": 1}, "unknown option 'zz' of sample 'sample'; it has count, inner, path, rate", ("zz",)),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learners import problem_of
 
-from bench.errors import Skip
+from bench.errors import OptionError, Skip
 from bench.measure.quality import softmax
 from bench.tasks import Problem, Round, tasks
 from bench.tasks._subset import nested_order
@@ -130,11 +130,16 @@ def test_a_budget_of_one_example_a_class_leaves_nothing_to_select_on():
         (10, {}, None),
         (61, {}, "size 61 is larger than the data: 60 training examples"),
         (9, {}, "size 9 is smaller than the 10 classes"),
-        (10, {"test_size": 31}, "test_size 31 is larger than the data: 30 test examples"),
     ],
 )
 def test_a_size_that_the_data_do_not_have_is_said_before_anything_runs(size, options, wrong):
     assert Classify(**options).check(size, 10, {"train": 60, "test": 30}) == wrong
+
+
+def test_a_test_that_the_data_do_not_have_is_a_mistake_in_the_option():
+    with pytest.raises(OptionError, match="test_size 31 is larger than the data: 30 test examples") as wrong:
+        Classify(test_size=31).check(10, 10, {"train": 60, "test": 30})
+    assert wrong.value.path == ("test_size",)
 
 
 # few-shot
@@ -201,7 +206,9 @@ def test_a_size_that_is_no_number_of_shots_is_said_before_anything_runs(size, wr
 
 
 def test_more_ways_than_classes_are_refused():
-    assert "the data have 4" in FewShot(ways=5).check(10, 4, {"train": 60, "test": 30})
+    with pytest.raises(OptionError, match="the data have 4") as wrong:
+        FewShot(ways=5).check(10, 4, {"train": 60, "test": 30})
+    assert wrong.value.path == ("ways",)
 
 
 @pytest.mark.parametrize(("size", "queries", "split"), [(63, 4, "train"), (3, 11, "test")])

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.errors import WeightsError
-from bench.files import sha256_of
+from bench.errors import WeightsError, quoted
+from bench.files import sha256_of, typed
 
 # timm's name of a model -> the distribution that ships its weights. Their tensors come in timm's order and shapes,
 # under other names; the file's name ends in the first 8 hex digits of its sha256.
@@ -64,10 +64,16 @@ def installed(model: str) -> Path | None:
 
 def local(weights: str, model: str) -> Path:
     """Return the path that an option `weights` names. Raises WeightsError when there is no such file."""
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise WeightsError(f"weights of backbone {model!r}: no file {weights!r}; give a path, 'pretrained' or 'random'")
-    return path
+    path = typed(weights)
+    try:
+        if path.is_file():
+            return path
+        problem = "no file"
+    except OSError as error:
+        problem = f"{error.strerror}:"
+    raise WeightsError(
+        f"weights of backbone {model!r}: {problem} {quoted(weights)}; give a path, 'pretrained' or 'random'"
+    )
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.errors import OptionError, did_you_mean, nearest
+from bench.errors import OptionError, did_you_mean, nearest, quoted
 from bench.record import Better, Record
 
 # score   a metric of the task: varies with the seed, the same on any machine
@@ -107,13 +107,14 @@ def parse(texts: Iterable[str], metrics: Mapping[str, Better]) -> tuple[tuple[Li
     return tuple(limits.values()), status
 
 
-_GRAMMAR = re.compile(r"(?P<name>[A-Za-z]\w*):(?P<sign>[+-])(?P<amount>\d+(?:\.\d+)?)(?P<unit>%|pp)?")
+_AMOUNT = r"[0-9]{1,15}(?:\.[0-9]{1,15})?"
+_GRAMMAR = re.compile(rf"(?P<name>[A-Za-z]\w*):(?P<sign>[+-])(?P<amount>{_AMOUNT})(?P<unit>%|pp)?")
 
 
 def limit_pattern(metrics: Iterable[str]) -> str:
     """Return a regular expression of what a limit may be, for editors."""
     names = "|".join(dict.fromkeys([*MEASURES, *metrics]))
-    return rf"^({STATUS}|({names}):[+-]\d+(\.\d+)?(%|pp)?)$"
+    return rf"^({STATUS}|({names}):[+-]{_AMOUNT}(%|pp)?)$"
 
 
 def _limit(text: str, metrics: Mapping[str, Better], number: int) -> Limit:
@@ -121,11 +122,11 @@ def _limit(text: str, metrics: Mapping[str, Better], number: int) -> Limit:
     if found is None:
         hint = did_you_mean(nearest(text, [*MEASURES, *metrics, STATUS], 1))
         example = "write accuracy:-1pp, latency_p50:+10%, params_total:+0 or status"
-        raise OptionError(f"{text!r} is no limit: {example}{hint}", (number,))
+        raise OptionError(f"{quoted(text)} is no limit: {example}{hint}", (number,))
     name, unit, amount = found["name"], found["unit"], float(found["amount"])
     known = [*MEASURES, *metrics]
     if name not in known:
-        raise OptionError(f"unknown measure {name!r}{did_you_mean(nearest(name, [*known, STATUS]))}", (number,))
+        raise OptionError(f"unknown measure {quoted(name)}{did_you_mean(nearest(name, [*known, STATUS]))}", (number,))
     measure = measure_of(name, metrics.get(name, "higher"))
     worse = "-" if measure.better == "higher" else "+"
     if found["sign"] != worse:

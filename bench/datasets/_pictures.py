@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Just under the size at which Pillow warns of a decompression bomb.
 MAX_PIXELS = 89_000_000
+MAX_EDGE = 8192
 
 
 def check_resolution(resolution: int | None) -> None:
-    """Raise OptionError unless `resolution` is None or a number of pixels."""
-    if resolution is not None and resolution < 1:
-        raise OptionError(f"resolution must be 1 pixel or more, not {resolution}", ("resolution",))
+    """Raise OptionError unless `resolution` is None or a number of pixels that a picture may have."""
+    if resolution is not None and not 1 <= resolution <= MAX_EDGE:
+        raise OptionError(f"resolution must be 1 to {MAX_EDGE:,} pixels, not {resolution}", ("resolution",))
 
 
 def decode(path: Path) -> NDArray[np.uint8]:

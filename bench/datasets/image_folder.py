@@ -20,7 +20,7 @@ from bench.datasets._ledger import examined, files_below
 from bench.datasets._pictures import check_resolution, decode, examine, in_colour, problem
 from bench.datasets._split import stratified
 from bench.errors import DataError, OptionError
-from bench.files import sha256_of
+from bench.files import sha256_of, typed
 from bench.registry import runtime_option
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class ImageFolder:
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
+        if not self.path:
+            raise OptionError("path is empty; name a folder, or . for this one", ("path",))
         if not 0 < self.test_share < 1:
             raise OptionError(f"test_share must be between 0 and 1, not {self.test_share}", ("test_share",))
 
@@ -97,7 +99,7 @@ class ImageFolder:
 
     @property
     def _root(self) -> Path:
-        return Path(self.path).expanduser()
+        return typed(self.path)
 
     @cached_property
     def _contents(self) -> _Contents:
@@ -161,8 +163,11 @@ def _layout(root: Path) -> tuple[dict[str, list[str]], list[str]]:
 
     The parts are "train" and "test", or "all", which the harness splits; "" is the root itself.
     """
-    if not root.is_dir():
-        raise _wrong(root, "is a file, not a folder" if root.exists() else "there is no such folder")
+    try:
+        if not root.is_dir():
+            raise _wrong(root, "is a file, not a folder" if root.exists() else "there is no such folder")
+    except OSError as error:
+        raise _wrong(root, f"cannot be read: {error.strerror}") from None
     folders = _folders(root)
     of = {role: [f for f in folders if ROLES.get(f.casefold()) == role] for role in ("train", "val", "test")}
     if not of["val"] and not of["test"]:

@@ -26,7 +26,7 @@ from bench.datasets._published import PUBLISHED, Published
 from bench.datasets._sources import ANSWER_SECONDS
 from bench.datasets._split import stratified
 from bench.errors import DataError
-from bench.files import sha256_of
+from bench.files import sha256_of, typed
 from bench.registry import runtime_option
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Torchvision:
     @property
     def _folder(self) -> Path:
         if self.root is not None:
-            return Path(self.root).expanduser()
+            return typed(self.root)
         return cache_dir() / "torchvision" / (self.published.home or self.published.name)
 
     @cached_property
@@ -128,7 +128,11 @@ class Torchvision:
                 f"run: bench data fetch {self.name}"
             )
         for file in self.published.files:
-            if not (self._folder / file).exists():
+            try:
+                there = (self._folder / file).exists()
+            except OSError as error:
+                raise DataError(f"{self.name}: {self._folder}: {error.strerror}") from None
+            if not there:
                 raise DataError(f"{self.name}: {self._folder} has no {file}, where torchvision keeps the set")
 
     def _check_source(self) -> None:

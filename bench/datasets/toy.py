@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EDGE_PX = 16
+MAX_CLASSES, MAX_EXAMPLES = 1000, 1_000_000
 
 
 @datasets.register
@@ -38,11 +39,12 @@ class Toy:
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
-        if self.classes < 2:
-            raise OptionError(f"classes must be 2 or more, not {self.classes}", ("classes",))
+        if not 2 <= self.classes <= MAX_CLASSES:
+            raise OptionError(f"classes must be 2 to {MAX_CLASSES:,}, not {self.classes}", ("classes",))
         for name in ("train", "test"):
-            if getattr(self, name) < self.classes:
-                raise OptionError(f"{name} must be at least {self.classes}, one a class", (name,))
+            if not self.classes <= getattr(self, name) <= MAX_EXAMPLES:
+                told = f"{name} must be {self.classes}, one a class, to {MAX_EXAMPLES:,}, not {getattr(self, name)}"
+                raise OptionError(told, (name,))
 
     def facts(self) -> Facts:
         """Return the facts, made of the options alone."""

@@ -60,7 +60,7 @@ class Task(Protocol):
 
     `provides` says what a strategy may need ("labels", "unlabelled_target", ...). `metrics` are the names of what its
     summary has, with which way each is good; `primary` is the one of them that ranks strategies, higher is better.
-    `check` says what is wrong with a size before anything runs, or None.
+    `check` says what is wrong with a size before anything runs, or None; OptionError says that of an option.
     `rounds` yields the rounds of one cell: the same for every strategy, given (data set, size, seed).
     `score` takes the test logits of a round, float32 [n, classes], and `summary` the scores of all rounds.
     """

@@ -52,7 +52,8 @@ class Classify:
         if size < classes:
             return f"size {size} is smaller than the {classes} classes"
         if self.test_size is not None and self.test_size > counts["test"]:
-            return f"test_size {self.test_size} is larger than the data: {counts['test']} test examples"
+            told = f"test_size {self.test_size} is larger than the data: {counts['test']} test examples"
+            raise OptionError(told, ("test_size",))
         return None
 
     def rounds(self, problem: Problem) -> Iterator[Round]:

@@ -46,7 +46,7 @@ class FewShot:
 
     def check(self, size: int, classes: int, counts: Mapping[str, int]) -> str | None:
         if self.ways > classes:
-            return f"{self.ways} ways need {self.ways} classes; the data have {classes}"
+            raise OptionError(f"{self.ways} ways need {self.ways} classes; the data have {classes}", ("ways",))
         if size % self.ways:
             return f"size {size} is not a multiple of the {self.ways} ways: it is ways x shots"
         return None
