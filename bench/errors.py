@@ -17,6 +17,7 @@ Anything that does not derive from BenchError is a bug and prints a traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -105,9 +106,13 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+# Control characters, other ends of a line, what turns the order of the letters, and halves of characters.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
 def printable(text: str) -> str:
-    """Return text without what would break its line, move a terminal's cursor or turn the order of letters."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Return text on one line, with escapes for what would end it, move a cursor or turn the order of letters."""
+    return _UNPRINTABLE.sub(lambda c: f"\\x{ord(c[0]):02x}" if c[0] < "\u0100" else f"\\u{ord(c[0]):04x}", text)
 
 
 class Skip(Exception):

@@ -134,7 +134,7 @@ def test_path_and_policy_are_no_part_of_the_identity(tmp_path: Path) -> None:
 
     dataset = opened(tmp_path, on_broken="fail")
     assert identity_of(dataset) == {"name": "image_folder", "version": 1, "test_share": 0.2, "resolution": None}
-    assert runtime_of(dataset) == {"path": str(tmp_path), "on_broken": "fail"}
+    assert runtime_of(dataset) == {"path": str(tmp_path), "on_broken": "fail", "links": "inside"}
 
 
 def test_files_that_have_not_changed_are_not_read_again(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
         (root / label).symlink_to(tmp_path / "store" / label)
     (tmp_path / "store" / "cat" / "up").symlink_to(root)
     (tmp_path / "store" / "cat" / "self").symlink_to(tmp_path / "store" / "cat")
-    every = ids(opened(root))["train"] | ids(opened(root))["test"]
+    every = ids(opened(root, links="all"))["train"] | ids(opened(root, links="all"))["test"]
     assert {f"{label}/{i}.png" for label in ("cat", "dog") for i in range(10)} <= every
     assert not any("self" in name for name in every)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from bench.datasets._cache import cache_dir, keep_json, read_json
@@ -21,32 +23,58 @@ WORTH_SAYING = 1000
 CHUNK = 512
 
 
-def files_below(folder: Path) -> Iterator[str]:
-    """Yield the relative names of the files below a folder, in no order.
+@dataclass
+class Below:
+    """The files below a folder by their relative names, and the links left out: `out` of it, or to what is read."""
 
-    Names that begin with a dot are left out. Links are followed, but never round in a circle; one that leads nowhere
-    counts as a file. Pipes, sockets and devices are left out. Raises DataError for a folder that can't be listed.
+    files: list[str] = field(default_factory=list)
+    out: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+
+
+def files_below(folder: Path, within: Path | None = None) -> Below:
+    """Return the files below a folder, in no order.
+
+    Names that begin with a dot are left out, and so are pipes, sockets and devices. Links are followed, those that lead
+    out of `within` when that is None; a link that leads nowhere counts as a file. A folder is read once, however many
+    links lead to it, by its own name before any other. Raises DataError for a folder that can't be listed.
     """
-    stack = [("", frozenset[tuple[int, int]]())]
-    while stack:
-        below, above = stack.pop()
+    found = Below()
+    root = None if within is None else within.resolve()
+    folders, links, read = [""], list[str](), set[tuple[int, int]]()
+    while folders or links:
+        below = folders.pop() if folders else links.pop()
         place = folder / below
         try:
             stat = place.stat()
-            entries = list(os.scandir(place))
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(f"cannot list the folder {place}: {error.strerror}") from None
-        here = (stat.st_dev, stat.st_ino)
-        if here in above:
+        if (stat.st_dev, stat.st_ino) in read:
+            found.again.append(below)
             continue
+        read.add((stat.st_dev, stat.st_ino))
         for entry in entries:
             name = f"{below}/{entry.name}" if below else entry.name
-            if entry.name.startswith("."):
+            kind = _kind(entry)
+            if entry.name.startswith(".") or kind is None:
                 continue
-            if entry.is_dir():
-                stack.append((name, above | {here}))
-            elif entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
-                yield name
+            if entry.is_symlink() and root is not None and not Path(os.path.realpath(entry)).is_relative_to(root):
+                found.out.append(name)
+            elif kind == "file":
+                found.files.append(name)
+            else:
+                (links if entry.is_symlink() else folders).append(name)
+    return found
+
+
+def _kind(entry: os.DirEntry[str]) -> str | None:
+    """Say whether an entry is, or leads to, a "folder" or a "file"; None for what is neither."""
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return "file"  # that can't be read, as whoever reads it will say
+    return "folder" if S_ISDIR(mode) else "file" if S_ISREG(mode) else None
 
 
 def examined(kind: str, folder: Path, names: Iterable[str], look: Callable[[Path], Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,10 +54,12 @@ def examine(path: Path) -> dict[str, Any]:
 
 def problem(error: Exception) -> str:
     """Say in a few words why a picture could not be read."""
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow can read here"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split())[:200] or type(error).__name__
 
@@ -74,6 +77,8 @@ def _opened(path: Path) -> Iterator[Any]:
     from PIL import Image
 
     Image.init()
+    # Metadata that are damaged are no fault of the pixels.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")

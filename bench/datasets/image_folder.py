@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import multiprocessing
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +12,14 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from unicodedata import normalize
 
 from bench.cell import canonical
 from bench.datasets import Examples, Facts, datasets
 from bench.datasets._ledger import examined, files_below
 from bench.datasets._pictures import check_resolution, decode, examine, in_colour, problem
 from bench.datasets._split import stratified
-from bench.errors import DataError, OptionError
+from bench.errors import DataError, OptionError, printable
 from bench.files import sha256_of, typed
 from bench.registry import runtime_option
 
@@ -34,6 +34,7 @@ READ = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png
 # Pillow reads none of these, so they count as broken, not as absent: a folder half of HEIC is not silently halved.
 UNREAD = (".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".svg")
 MOST_NAMES = 10
+LED_OUT = "links that lead out of it, which links: all follows"
 
 
 @datasets.register
@@ -47,6 +48,8 @@ class ImageFolder:
 
     path       the folder; a relative one starts at the current directory
     on_broken  what to do about pictures that can't be decoded: "skip" names them and goes on, "fail" stops
+    links      "inside": links that lead out of the folder are left out and named, since a folder that came out of an
+               archive may hold links to anything; "all" follows those too, as a subset made of links needs it
 
     Every file is read once, to see that it can be decoded, and sizes count what is usable. The digest is of the splits,
     names and bytes of the usable pictures: it does not depend on where the folder is.
@@ -61,6 +64,7 @@ class ImageFolder:
     path: str = runtime_option()
     test_share: float = 0.2
     on_broken: Literal["skip", "fail"] = runtime_option("skip")
+    links: Literal["inside", "all"] = runtime_option("inside")
     resolution: int | None = None
 
     def __post_init__(self) -> None:
@@ -103,7 +107,7 @@ class ImageFolder:
 
     @cached_property
     def _contents(self) -> _Contents:
-        return _contents(self._root, self.test_share, self.on_broken == "fail")
+        return _contents(self._root, self.test_share, self.on_broken == "fail", self.links == "all")
 
 
 @dataclass(frozen=True, order=True)
@@ -128,9 +132,9 @@ class _Contents:
     colour: bool
 
 
-def _contents(root: Path, test_share: float, stop_at_broken: bool) -> _Contents:
+def _contents(root: Path, test_share: float, stop_at_broken: bool, every_link: bool) -> _Contents:
     layout, notes = _layout(root)
-    pictures, loose = _pictures(root, layout)
+    pictures, loose = _pictures(root, layout, notes, every_link)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = examined(_kind(), root, [picture.name for picture in pictures], _look)
@@ -182,13 +186,21 @@ def _layout(root: Path) -> tuple[dict[str, list[str]], list[str]]:
     return {"train": of["train"] + of["val"], "test": of["test"]}, notes
 
 
-def _pictures(root: Path, layout: Mapping[str, Sequence[str]]) -> tuple[list[_Picture], int]:
+def _pictures(
+    root: Path, layout: Mapping[str, Sequence[str]], notes: list[str], every_link: bool
+) -> tuple[list[_Picture], int]:
     """Return every picture in a class folder, sorted by name, and how many are in none. Raises DataError."""
     pictures, loose = [], 0
     others: Counter[str] = Counter()
     for part, folders in layout.items():
         for folder in folders:
-            for name in files_below(root / folder):
+            if not every_link and not (root / folder).resolve().is_relative_to(root.resolve()):
+                raise _wrong(root, f"{shown(folder)} is a link that leads out of it; links: all follows it")
+            below = files_below(root / folder, None if every_link else root)
+            for links, why in ((below.out, LED_OUT), (below.again, "links to folders that are read already")):
+                if links:
+                    notes.append(f"{why}: {_listed(map(shown, sorted(links)))}")
+            for name in below.files:
                 label, _, rest = name.partition("/")
                 suffix = PurePosixPath(name).suffix.lower()
                 if suffix not in READ + UNREAD:
@@ -199,6 +211,7 @@ def _pictures(root: Path, layout: Mapping[str, Sequence[str]]) -> tuple[list[_Pi
                     loose += 1
     if not pictures:
         held = [f"{_count(loose)} outside of one"] * bool(loose) + [f"{n} {s} files" for s, n in others.most_common()]
+        held += [note for note in notes if note.startswith(LED_OUT)]
         there = f"; there are {_listed(held)}" if held else ""
         raise _wrong(root, f"no pictures; they go into one folder a class{there}")
     return sorted(pictures), loose
@@ -215,6 +228,9 @@ def _check_classes(root: Path, layout: Mapping[str, Sequence[str]], usable: Iter
     ]
     if missing:
         raise _wrong(root, f"the parts have different class folders: {'; '.join(missing)}")
+    alike = Counter(normalize("NFC", shown(label)) for label in every)
+    if twice := [label for label, count in alike.items() if count > 1]:
+        raise _wrong(root, f"class folders whose names look the same: {_listed(twice)}")
     if len(every) < 2:
         raise _wrong(root, f"there is one class folder, {_listed(map(shown, every))}; at least 2 are needed")
     least = 2 if "all" in layout else 1
@@ -268,8 +284,7 @@ def _look(path: Path) -> dict[str, Any]:
 
 def shown(name: str) -> str:
     """Return a file name as text that can be printed on one line, whatever its bytes are."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return re.sub(r"[\x00-\x1f\x7f]", lambda character: f"\\x{ord(character[0]):02x}", text)
+    return printable(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -290,4 +305,4 @@ def _wrong(root: Path, text: str) -> DataError:
 def _tell(line: str) -> None:
     """Say something once. The process that plans says it; its workers, which read the same folder, do not."""
     if multiprocessing.parent_process() is None:
-        log.warning("%s", line)
+        log.warning("%s", printable(line))

@@ -265,7 +265,7 @@ def _content(row: Published, folder: Path) -> list[tuple[str, str]]:
     """Return the sha256 of every file of a set. Archives are left out: torchvision reads what was unpacked."""
     names: list[str] = []
     for file in row.files:
-        below = [f"{file}/{name}" for name in files_below(folder / file)] if (folder / file).is_dir() else [file]
+        below = [f"{file}/{name}" for name in files_below(folder / file).files] if (folder / file).is_dir() else [file]
         names += [name for name in below if not name.endswith(ARCHIVES)]
     sums = examined(f"sha256 1 {row.files}", folder, sorted(names), _sha256)
     if unreadable := [name for name, found in sums.items() if found is None]:
