@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,9 +46,12 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _check_unpacked_size(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
     except Exception as error:  # noqa: BLE001 - bytes that are no checkpoint make a reader raise nearly anything
@@ -60,6 +64,16 @@ def _read(path: Path) -> Any:
         raise WeightsError(
             f"{path}: not a checkpoint that can be read: damaged, or neither a safetensors nor a torch file"
         ) from None
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Refuse a zip archive that would unpack to much more than it is: torch packs tensors as they are."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
+    if unpacked > 2 * packed:
+        raise WeightsError(f"{path}: not loaded: {packed:,} bytes that would unpack to {unpacked:,}")
 
 
 def load_trunk(model: nn.Module, state: State, head_path: str | None, where: object, name: str) -> None:

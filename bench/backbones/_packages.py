@@ -67,6 +67,7 @@ def local(weights: str, model: str) -> Path:
     path = typed(weights)
     try:
         if path.is_file():
+            path.open("rb").close()
             return path
         problem = "no file"
     except OSError as error:

@@ -149,7 +149,7 @@ class Torchvision:
         whole = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         try:
             whole.mkdir(parents=True)
-            with _impatient(), _contained():
+            with _wary():
                 for options in (*row.train, *row.test):
                     _loader(row)(root=str(whole), download=True, **options)
             whole.rename(folder)
@@ -286,30 +286,20 @@ def _card(digest: str) -> Path:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Give up on a server that is silent for some seconds; torchvision itself would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(ANSWER_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _wary() -> Iterator[None]:
+    """Give up on a server that is silent for some seconds, and unpack nothing outside of the folder.
 
-
-@contextmanager
-def _contained() -> Iterator[None]:
-    """Have tar archives be unpacked into their folder alone, as Python 3.14 does by itself; torchvision does not ask.
-
-    Not all have a checksum that is pinned: one could hold names like ../../file, and links. Python before 3.11.4 knows
-    no filter.
+    torchvision itself would wait for ever, and take what a tar archive says for where it goes.
     """
-    before = getattr(tarfile.TarFile, "extraction_filter", None)
-    safe = getattr(tarfile, "data_filter", None)
+    before, unpacked = socket.getdefaulttimeout(), getattr(tarfile.TarFile, "extraction_filter", None)
+    socket.setdefaulttimeout(ANSWER_SECONDS)
+    safe = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
     tarfile.TarFile.extraction_filter = staticmethod(safe) if safe is not None else None
     try:
         yield
     finally:
-        tarfile.TarFile.extraction_filter = before
+        socket.setdefaulttimeout(before)
+        tarfile.TarFile.extraction_filter = unpacked
 
 
 def _plugin(row: Published) -> type[Torchvision]:
