@@ -69,8 +69,8 @@ def climbing(path: Path) -> None:
 
 NONE = "not a checkpoint that can be read: damaged, or neither a safetensors nor a torch file"
 EVIL = (
-    f"holds more than tensors ({os.mkdir.__module__}.mkdir) and was not loaded; save model.state_dict() instead, or use "
-    "safetensors"
+    f"holds more than tensors ({os.mkdir.__module__}.mkdir) and was not loaded; save model.state_dict() instead, "
+    "or use safetensors"
 )
 CHECKPOINTS: dict[str, tuple[str, bytes | Callable[[Path], object], str]] = {
     "a header without end": ("a.safetensors", tensors({}, size=2**63), NONE),
