@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bench.errors import SuiteError, did_you_mean, nearest, quoted
+from bench.errors import HIDDEN, SuiteError, did_you_mean, nearest, quoted
 
 Trail = tuple[str | int, ...]
 Place = tuple[int, int]
@@ -142,8 +142,8 @@ def parse(text: str, path: str, mapping: bool = True) -> Document:
     document = Document(path, {}, values={(): (1, 1)}, origins={} if mapping else {(): path})
     if directive := re.search(r"^%", text, re.MULTILINE):
         raise document.error_at(*_place(text, directive.start()), "directives are not allowed: this is YAML 1.2")
-    if odd := _UNSHOWN.search(text):
-        raise document.error_at(*_place(text, odd.start()), _unshown(odd[0]))
+    if odd := HIDDEN.search(text):
+        raise document.error_at(*_place(text, odd.start()), hidden(odd[0]))
     try:
         root = _compose(YAML(typ="safe", pure=True).parse(text), document)
     except MarkedYAMLError as error:
@@ -158,14 +158,11 @@ def parse(text: str, path: str, mapping: bool = True) -> Document:
     return document
 
 
-# Control characters but tabs and line breaks, and those that turn the order of the letters around them.
-_UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
-
-
 _BEYOND = re.compile(r"\\U(?!00(0[0-9a-fA-F]|10))")
 
 
-def _unshown(character: str) -> str:
+def hidden(character: str) -> str:
+    """Say why a character has no place in a suite."""
     return f"a character that does not show, U+{ord(character):04X}: a suite is what its reader sees"
 
 
@@ -317,8 +314,8 @@ class _Unfold:
             text = node.text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             raise self.document.error_at(node.line, node.column, "half a character: a surrogate alone") from None
-        if odd := _UNSHOWN.search(text):
-            raise self.document.error_at(node.line, node.column, _unshown(odd[0]))
+        if odd := HIDDEN.search(text):
+            raise self.document.error_at(node.line, node.column, hidden(odd[0]))
         return text
 
 

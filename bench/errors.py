@@ -106,8 +106,10 @@ def quoted(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-# Control characters, other ends of a line, what turns the order of the letters, and halves of characters.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+# Control characters but tabs and ends of a line, what turns the order of the letters around it, halves of characters.
+_HIDDEN = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff"
+HIDDEN = re.compile(f"[{_HIDDEN}]")
+_UNPRINTABLE = re.compile(rf"[{_HIDDEN}\t\n\r\x85\u2028\u2029]")
 
 
 def printable(text: str) -> str:

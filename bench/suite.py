@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import PydanticCustomError
 
-from bench.document import Document, Trail, read
-from bench.errors import BenchError, SuiteError, UsageError, did_you_mean, nearest, quoted
+from bench.document import Document, Trail, hidden, read
+from bench.errors import HIDDEN, BenchError, SuiteError, UsageError, did_you_mean, nearest, quoted
 from bench.registry import plain_message
 
 # How a cell may have ended for the next run to try it again; a loss that diverged would diverge again.
@@ -158,6 +158,8 @@ def _set(document: Document, setting: str) -> None:
     origin = f"--set {setting}"
     key, equals, text = setting.partition("=")
     trail = tuple(key.strip().split("."))
+    if odd := HIDDEN.search(setting):
+        raise UsageError(f"{origin}: {hidden(odd[0])}")
     if not equals or not all(trail):
         raise UsageError(f"{origin}: write it as KEY=VALUE, for example recipe.epochs=5")
     if trail[0] == "profiles":

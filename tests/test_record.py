@@ -79,6 +79,9 @@ def changed(**fields: object) -> str:
         (changed(seconds={"train": "long"}), "seconds.train: "),
         (changed(curve=[{"epoch": 1}]), "curve.0.step: "),
         (changed(metrics=[]), "metrics: "),
+        (changed(metrics={"accuracy": math.nan}), "metrics.accuracy: Input should be a finite number"),
+        (changed(seconds={"train": math.inf}), "seconds.train: Input should be a finite number"),
+        ("[" * 100_000, "lists or mappings are nested too deep"),
     ],
 )
 def test_what_is_no_record_is_refused_with_the_place_in_one_line(text: str, said: str):

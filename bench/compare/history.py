@@ -98,8 +98,10 @@ def read(text: str, where: str) -> list[Run]:
             try:
                 body = parse_json(each)
                 values = {m: {p: float(v) for p, v in points.items()} for m, points in body["values"].items()}
+                if not all(math.isfinite(v) for points in values.values() for v in points.values()):
+                    raise ValueError("a value is no number")
                 found.append(Run(str(body["commit"]), str(body["machine"]), str(body["when"]), values))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
                 raise StoreError(f"{where}:{number}: is no line of a history") from None
     return sorted(found, key=lambda run: run.when)
 

@@ -27,7 +27,7 @@ def records(text: str) -> list[Record]:
         named = {str(b.get("fullname") or b["name"]): _samples(b) for b in data["benchmarks"]}
         facts = dict(data.get("machine_info") or data.get("environment") or {})
         commit = dict(data.get("commit_info") or {})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"it has no list of benchmarks with their data: {error}") from None
     machine = facts.get("fingerprint") or _fingerprint(facts)
     environment = {"fingerprint": machine, "git_commit": commit.get("id") or facts.get("git_commit")}

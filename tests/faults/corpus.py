@@ -96,7 +96,15 @@ def generated() -> list[Broken]:
         ("half a character, as it is", base + b"question: \xed\xa0\x80", f":10:11: {no_text}"),
         ("a byte that is cut off at the end", base + b"question: \xe2\x82", f":10:11: {no_text}"),
     ]
-    return [Broken(t, c.encode() if isinstance(c, str) else c, (), f"toy.yaml{said}") for t, c, said in found]
+    typed = [
+        ("a setting that is no text", ("--set", "recipe.\udcff=3"), f"recipe.\\udcff=3: {unshown.format(0xDCFF)}"),
+        ("a setting with the codes of a terminal", ("--set", "re\x1b[2J=3"), f"re\\x1b[2J=3: {unshown.format(0x1B)}"),
+        ("only what is no text", ("--only", "size=\udcff"), f"size=\\udcff: {unshown.format(0xDCFF)}"),
+    ]
+    return [
+        *(Broken(t, c.encode() if isinstance(c, str) else c, (), f"toy.yaml{said}") for t, c, said in found),
+        *(Broken(t, base, arguments, f"{arguments[0]} {said}") for t, arguments, said in typed),
+    ]
 
 
 def deeper(levels: int) -> str:

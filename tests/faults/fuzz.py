@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tabulate import tabulate
 
+from bench.compare import history, pytest_benchmark
 from bench.compare.measures import parse as parse_limits
 from bench.document import parse
 from bench.errors import BenchError, StoreError, printable
@@ -68,6 +69,7 @@ profiles:
 DEEP: Any = 3
 for _ in range(60):
     DEEP = [DEEP]
+NESTED = (b"[" * 100_000, b'{"a":' * 100_000)
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 12, 2**63, -(2**63), 10**30, 1e308, 0.1, float("nan"), float("inf"), "", "no"),
     *("\0", "\u202e", "\ud83d", "../x", "a/b", "x" * 1000, "toy", "toy_cnn", "scratch", "distill", "few_shot", "zip"),
@@ -138,6 +140,14 @@ def changed_texts(draw: st.DrawFn, bases: tuple[str, ...]) -> str:
     return text
 
 
+@st.composite
+def changed_bytes(draw: st.DrawFn, bases: tuple[str, ...]) -> bytes:
+    """Return a changed text with a few bytes put in that may be no text."""
+    content = _bytes(draw(changed_texts(bases)))
+    at = draw(st.integers(0, len(content)))
+    return content[:at] + draw(st.binary(max_size=4)) + content[at:]
+
+
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
@@ -150,7 +160,7 @@ def suites() -> st.SearchStrategy[bytes]:
     """Return suites: changed trees, changed texts, and a few bytes of no structure."""
     trees = changed_trees(tuple(parse(text, "base").data for text in (BASE, RICH)))
     texts = changed_texts((BASE, RICH))
-    loose = st.text(max_size=80).map(_bytes) | st.binary()
+    loose = st.text(max_size=80).map(_bytes) | st.binary() | changed_bytes((BASE, RICH))
     return trees.map(_json) | trees.map(_json) | texts.map(_bytes) | texts.map(_bytes) | loose
 
 
@@ -160,12 +170,27 @@ def records() -> st.SearchStrategy[bytes]:
     lines = (ROOT / "results" / "baselines" / "homework1_ci.jsonl").read_text(encoding="utf-8").splitlines()
     texts = (stored[0].read_text(encoding="utf-8"), lines[0])
     trees = changed_trees(tuple(json.loads(text) for text in texts))
-    return trees.map(_json) | trees.map(_json) | changed_texts(texts).map(_bytes) | st.binary()
+    return st.sampled_from(NESTED) | trees.map(_json) | trees.map(_json) | changed_bytes(texts) | st.binary()
+
+
+def histories() -> st.SearchStrategy[bytes]:
+    """Return lines of a history, changed."""
+    line = {"commit": "a", "machine": "b", "when": "2026-01-01", "values": {"accuracy": {"x": 0.5}, "params_total": {}}}
+    return changed_trees((line,)).map(_json) | changed_bytes((json.dumps(line),)) | st.binary()
+
+
+def benchmarks() -> st.SearchStrategy[bytes]:
+    """Return files of pytest-benchmark, changed."""
+    one = {"name": "a", "fullname": "x::a", "stats": {"data": [0.1, 0.2]}, "extra_info": {"device": "cpu"}}
+    facts = {"machine": "x86_64", "cpu": {"brand_raw": "Example", "count": 2}}
+    file = {"machine_info": facts, "commit_info": {"id": "a"}, "benchmarks": [one], "version": "5.1.0"}
+    return changed_trees((file,)).map(_json) | changed_bytes((json.dumps(file),)) | st.binary()
 
 
 def expressions(kind: str) -> st.SearchStrategy[bytes]:
     """Return expressions of a kind, changed, and texts of no structure."""
-    return changed_texts(EXPRESSIONS[kind]).map(_bytes) | st.text(max_size=40).map(_bytes)
+    bases = EXPRESSIONS[kind]
+    return changed_texts(bases).map(_bytes) | changed_bytes(bases) | st.text(max_size=40).map(_bytes)
 
 
 # What it is fed to: each takes bytes, and says whether it took them
@@ -209,6 +234,16 @@ class Readers:
         path.with_suffix(".corrupt").unlink(missing_ok=True)
         return taken
 
+    def read_history(self, content: bytes) -> bool:
+        return self._taken(lambda text: history.read(text, "history.jsonl"), content)
+
+    def read_benchmark(self, content: bytes) -> bool:
+        try:
+            pytest_benchmark.records(content.decode("utf-8", "replace"))
+        except ValueError as error:
+            return _on_one_line(error)
+        return True
+
     def read_only(self, content: bytes) -> bool:
         return self._taken(lambda text: expand(self.suite, text), content)
 
@@ -242,6 +277,8 @@ def _on_one_line(error: Exception) -> bool:
 KINDS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "suite": suites,
     "record": records,
+    "history": histories,
+    "benchmark": benchmarks,
     "only": lambda: expressions("only"),
     "set": lambda: expressions("set"),
     "gate": lambda: expressions("gate"),

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-KINDS = ("suite", "record", "only", "set", "gate")
+KINDS = ("suite", "record", "history", "benchmark", "only", "set", "gate")
 ROOT = Path(__file__).parents[2]
 SLOW_SECONDS = 5
 _DONE = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+) ft: \d+ corp: (\d+)/")
@@ -56,6 +56,8 @@ def _seeds(kind: str, corpus: Any, fuzz: Any) -> list[bytes]:
     if kind == "record":
         stored = sorted((ROOT / "results" / "homework1").glob("*.json"), key=lambda path: path.stat().st_size)
         return [path.read_bytes() for path in stored[:20]]
+    if kind in ("history", "benchmark"):
+        return [b'{"values": {"a": {"b": 1}}}', b'{"benchmarks": [{"name": "a", "stats": {"data": [1.0]}}]}']
     typed = [word.encode() for each in broken for word in each.arguments if not word.startswith("--")]
     return [*(text.encode() for text in fuzz.EXPRESSIONS[kind]), *(typed if kind != "gate" else [])]
 
@@ -70,7 +72,7 @@ def run(kind: str, seconds: int) -> dict[str, Any]:
         found = _DONE.search(ended.stderr)
         crashed = ended.returncode != 0 or found is None
         if crashed:
-            print(f"{shlex.join(command)}\n{ended.stderr[-6000:]}", file=sys.stderr)
+            print(f"{shlex.join(command)}\n{ended.stdout[-3000:]}\n{ended.stderr[-3000:]}", file=sys.stderr)
             for path in folder.glob("*-*"):
                 print(f"{path.name}: {path.read_bytes()[:2000]!r}", file=sys.stderr)
         inputs, edges, kept = map(int, found.groups()) if found else (0, 0, 0)
