@@ -183,7 +183,7 @@ _WORDS = {
     "string_too_short": "is empty",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be {ge:g} or more",
-    "less_than_equal": "must be {le:g} or less",
+    "less_than_equal": "must be {le:,.0f} or less",
 }
 
 

@@ -133,8 +133,8 @@ def load(path: Path | str, profile: str | None = None, settings: Sequence[str] =
     """
     document = read(Path(path))
     written = _checked(document)
-    for name, profile_of in written.profiles.items():
-        if "profiles" in profile_of:
+    for name, changes in written.profiles.items():
+        if "profiles" in changes:
             raise document.error(("profiles", name, "profiles"), "a profile has no profiles of its own", key=True)
     variants = {name: document.laid(("profiles", name)) for name in written.profiles}
     known = [written, *(_checked(variant) for variant in variants.values())]
