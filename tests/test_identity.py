@@ -63,6 +63,7 @@ FIELDS = {
         "path": "runtime",
         "test_share": "identity",
         "on_broken": "runtime",
+        "links": "runtime",
         "resolution": "identity",
     },
     "bench.datasets.torchvision": {"root": "runtime", "resolution": "identity"},
