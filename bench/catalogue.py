@@ -21,7 +21,7 @@ from bench.backbones import Backbone, BackboneFacts, _hub, sources
 from bench.datasets import datasets
 from bench.datasets._cache import cache_dir
 from bench.errors import BenchError, UsageError, did_you_mean, nearest
-from bench.files import parsed, replacing
+from bench.files import parse_json, replacing
 from bench.registry import Registry
 from bench.strategies import strategies
 from bench.tasks import tasks
@@ -144,7 +144,7 @@ def _kept(backbone: Backbone) -> BackboneFacts | None:
     path = _kept_at(backbone)
     if path is not None:
         with suppress(OSError, ValueError, TypeError):
-            return BackboneFacts(**parsed(path.read_bytes()))
+            return BackboneFacts(**parse_json(path.read_bytes()))
     return None
 
 

@@ -38,7 +38,7 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("lists or mappings are nested too deep") from None
 
 
 def typed(text: str) -> Path:

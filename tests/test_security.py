@@ -34,9 +34,9 @@ def record(folder: Path, **changes: object) -> Record:
 
 
 def test_json_that_is_nested_too_deeply_is_no_record_baseline_history_or_benchmark() -> None:
-    with pytest.raises(ValueError, match="nested too deeply"):
+    with pytest.raises(ValueError, match="nested too deep"):
         loads(DEEP)
-    with pytest.raises(ValueError, match="nested too deeply"):
+    with pytest.raises(ValueError, match="nested too deep"):
         pytest_benchmark.records(DEEP)
     with pytest.raises(StoreError, match="is no record of a baseline"):
         baseline.read(DEEP, "there")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError
-from bench.files import parsed, replacing
+from bench.files import parse_json, replacing
 
 log = logging.getLogger("bench")
 
@@ -40,7 +40,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return what `keep_json` kept, or an empty mapping when there is nothing that can be read."""
     try:
-        kept = parsed(path.read_bytes())
+        kept = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

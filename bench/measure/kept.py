@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.files import parsed, replacing
+from bench.files import parse_json, replacing
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -23,7 +23,7 @@ def kept(path: Path, read: Callable[[Any], Measured], measure: Callable[[], Meas
     A file that is damaged is no file. Nothing is written when `measure` raises.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return read(parsed(path.read_text(encoding="utf-8")))
+        return read(parse_json(path.read_text(encoding="utf-8")))
     measured = measure()
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**asdict(measured), **notes}), encoding="utf-8")
