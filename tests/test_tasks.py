@@ -266,3 +266,10 @@ def test_every_metric_that_is_missing_has_a_reason():
 def test_probabilities_sum_to_one_for_any_logits():
     logits = np.array([[1e4, -1e4, 0], [0, 0, 0]], dtype=np.float32)
     assert softmax(logits).sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_a_task_names_its_metrics_and_is_ranked_by_one_that_is_better_high(name):
+    task = tasks.get(name)
+    assert task.metrics[task.primary] == "higher"
+    assert set(task.metrics.values()) <= {"higher", "lower"}
