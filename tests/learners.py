@@ -14,7 +14,7 @@ from bench.datasets import Dataset
 from bench.datasets.toy import Toy
 from bench.measure.clock import Clock
 from bench.recipe import Recipe
-from bench.strategies import Phase, Strategy
+from bench.strategies import Phase, Strategy, strategies
 from bench.tasks import Problem, Round
 from bench.tasks.classify import Classify
 from bench.training.autotune import Autotune
@@ -116,3 +116,28 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
     """Return the names of the tensors that are not byte-identical."""
     assert before.keys() == after.keys()
     return {name for name, tensor in before.items() if tensor.numpy().tobytes() != after[name].numpy().tobytes()}
+
+
+def trained(made: Learner, size: int = 24) -> set[str]:
+    """Fit a round and return the names of the tensors that changed, the head's left out."""
+    before = state_of(made.network)
+    made.fit(round_of(size, made.recipe))
+    head = f"{made.network.head_path}."
+    return {name for name in changed(before, state_of(made.network)) if not name.startswith(head)}
+
+
+def tensors_of(made: Learner, stages: set[str]) -> set[str]:
+    """Return the parameters and buffers of some stages, by name."""
+    modules = {name: stage.modules for name, stage in ((s.name, s) for s in made.network.stages) if name in stages}
+    owned = {id(t) for ms in modules.values() for m in ms for t in (*m.parameters(), *m.buffers())}
+    return {name for name, t in made.network.model.state_dict(keep_vars=True).items() if id(t) in owned}
+
+
+TEACHER = {"backbone": "other", "strategy": "full_finetune"}
+# What a strategy can't be made without.
+OPTIONS: dict[str, dict[str, Any]] = {"distill": {"teacher": TEACHER}}
+
+
+def every_strategy() -> list[Strategy]:
+    """Return each registered strategy as it is without options, but for those that it needs."""
+    return [strategies.create({"name": name, **OPTIONS.get(name, {})}) for name in strategies.names()]

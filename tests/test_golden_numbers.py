@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from learners import CPU, learner, network_of, problem_of, round_of
+from learners import OPTIONS as STRATEGY_OPTIONS
 from PIL import Image
 from sklearn.metrics import log_loss
 
@@ -32,7 +33,7 @@ GOLDEN = Path(__file__).parent / "golden" / "numbers.json"
 RECIPE = Recipe(epochs=6, batch_size=8, optimizer="sgd", lr=0.05, augment=Augment(flip=True))
 # What a plugin can't be made without, and small sizes.
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
-    ("strategy", "distill"): {"teacher": {"strategy": "full_finetune"}},
+    **{("strategy", name): options for name, options in STRATEGY_OPTIONS.items()},
     ("task", "classify"): {"test_size": 30, "monitor_size": 12},
     ("task", "few_shot"): {"ways": 3, "queries": 5, "episodes": 20},
 }

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learners import RECIPE, changed, learner, network_of, problem_of, round_of, state_of
+from learners import (
+    RECIPE,
+    TEACHER,
+    changed,
+    learner,
+    network_of,
+    problem_of,
+    round_of,
+    state_of,
+    tensors_of,
+    trained,
+)
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bench.errors import OptionError, Skip
-from bench.measure.cost import sizes_of
 from bench.planner import expand
 from bench.recipe import Augment, Recipe
-from bench.strategies import Phase, Step, Strategy, strategies
+from bench.strategies import Step
 from bench.strategies.distill import Distill, soft_divergence
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
@@ -29,27 +37,9 @@ from bench.strategies.protonet import ProtoNet, prototype_head
 from bench.strategies.scratch import Scratch
 from bench.suite import load
 from bench.tasks.few_shot import FewShot
-from bench.training.groups import choose
-from bench.training.learner import Learner
 from suites import write
 
-TEACHER = {"backbone": "other", "strategy": "full_finetune"}
 RECIPES = {"plain": RECIPE, "flips": replace(RECIPE, augment=Augment(flip=True))}
-
-
-def trained(made: Learner, size: int = 24) -> set[str]:
-    """Fit a round and return the names of the tensors that changed, the head's left out."""
-    before = state_of(made.network)
-    made.fit(round_of(size, made.recipe))
-    head = f"{made.network.head_path}."
-    return {name for name in changed(before, state_of(made.network)) if not name.startswith(head)}
-
-
-def tensors_of(made: Learner, stages: set[str]) -> set[str]:
-    """Return the parameters and buffers of some stages, by name."""
-    modules = {name: stage.modules for name, stage in ((s.name, s) for s in made.network.stages) if name in stages}
-    owned = {id(t) for ms in modules.values() for m in ms for t in (*m.parameters(), *m.buffers())}
-    return {name for name, t in made.network.model.state_dict(keep_vars=True).items() if id(t) in owned}
 
 
 # what is frozen and what is not
@@ -359,170 +349,3 @@ def test_a_prototype_network_learns_every_episode_anew(tmp_path):
         means = [features["support"][torch.from_numpy(episode.train.labels == c)].mean(dim=0) for c in range(3)]
         nearest = torch.cdist(features["queries"], torch.stack(means)).argmin(dim=1)
         assert (made.logits(episode.test).argmax(axis=1) == nearest.numpy()).all()
-
-
-# sketches of strategies that are not here yet: each is phases and a loss, and edits nothing else
-
-
-@dataclass(frozen=True)
-class ProbeThenTune(Strategy):
-    """The head first, then everything from there (Kumar et al., 2022, arXiv 2202.10054)."""
-
-    name: ClassVar[str] = "probe_then_tune"
-    version: ClassVar[int] = 1
-
-    notes: tuple[list[float], ...] = ()
-
-    def phases(self, stages):
-        return (Phase(unfrozen=0, standardize=True, lr=10), Phase(lr=0.1))
-
-    def loss(self, step: Step) -> Any:
-        found = super().loss(step)
-        for note in self.notes:
-            note.append(float(found.detach()))
-        return found
-
-
-@dataclass(frozen=True)
-class Gradual(Strategy):
-    """One stage more in each phase, from the head down (Howard and Ruder, 2018, arXiv 1801.06146)."""
-
-    name: ClassVar[str] = "gradual"
-    version: ClassVar[int] = 1
-
-    def phases(self, stages):
-        return tuple(Phase(unfrozen=k, decay=0.5) for k in range(len(stages) + 1))
-
-
-@dataclass(frozen=True)
-class TowardsStart(Strategy):
-    """The backbone is pulled to its first weights and the head to 0 (Li et al., 2018, arXiv 1802.01483)."""
-
-    name: ClassVar[str] = "towards_start"
-    version: ClassVar[int] = 1
-
-    pull: float = 0.1
-    shrink: float = 0.01
-    notes: tuple[list[float], ...] = ()
-
-    def phases(self, stages):
-        return (Phase(weight_decay=0.0),)
-
-    def penalty(self, step: Step) -> Any:
-        return self.pull / 2 * sum((step.weights[n] - w).square().sum() for n, w in step.start.items())
-
-    def loss(self, step: Step) -> Any:
-        head = sum(w.square().sum() for n, w in step.weights.items() if n not in step.start)
-        for note in self.notes:
-            note.append(float(self.penalty(step).detach()))
-        return super().loss(step) + self.penalty(step) + self.shrink / 2 * head
-
-
-@dataclass(frozen=True)
-class NormsOnly(Strategy):
-    """Scales and shifts of norms, and the head (Frankle et al., 2021, arXiv 2003.00152)."""
-
-    name: ClassVar[str] = "norms_only"
-    version: ClassVar[int] = 1
-
-    def phases(self, stages):
-        return (Phase(only=is_norm),)
-
-
-def is_norm(module: nn.Module, name: str) -> bool:
-    return isinstance(module, nn.BatchNorm2d)
-
-
-def test_tuning_after_probing_starts_at_the_probes_loss(tmp_path):
-    """On a model without batch statistics and dropout, so that training and evaluation mode are the same."""
-    losses: list[float] = []
-    recipe = Recipe(epochs=4, batch_size=24, lr=1e-3)
-    one = round_of(24, recipe)
-    made = learner(tmp_path, ProbeThenTune((losses,)), recipe, "convnext_atto")
-    made.fit(one)
-    probe = learner(tmp_path, ProbeThenTune(), recipe, "convnext_atto")
-    probe.phases, probe.epochs = probe.phases[:1], (2,)
-    probe.fit(one)
-    reached = float(cross_entropy(torch.from_numpy(probe.logits(one.train)), torch.from_numpy(one.train.labels)))
-    assert len(losses) == 4
-    assert losses[0] == pytest.approx(math.log(3), abs=0.5)
-    assert losses[2] == pytest.approx(reached, rel=1e-3)
-    assert losses[2] < losses[1] < losses[0]
-
-
-def test_gradual_unfreezing_changes_per_phase_what_its_schedule_says(tmp_path):
-    made = learner(tmp_path, Gradual(), replace(RECIPE, epochs=8))
-    states, learn = [state_of(made.network)], made._learn
-
-    def watched(phase, round_, epochs):
-        learn(phase, round_, epochs)
-        states.append(state_of(made.network))
-
-    made._learn = watched
-    made.fit(round_of(24))
-    names = [stage.name for stage in made.network.stages]
-    for k, (before, after) in enumerate(pairwise(states)):
-        expected = tensors_of(made, set(names[len(names) - k :])) | {"head.weight", "head.bias"}
-        assert changed(before, after) == expected
-    assert len(states) == 5
-    # Each phase runs on the activations of what it leaves frozen.
-    assert [w.forward for w in made.work] == [3, 2, 1, 0]
-
-
-def test_the_pull_to_the_start_is_zero_at_the_start_and_leaves_the_new_head_out(tmp_path):
-    pulls: list[float] = []
-    made = learner(tmp_path, TowardsStart(notes=(pulls,)), replace(RECIPE, epochs=2))
-    made.fit(round_of(24))
-    assert pulls[0] == 0.0
-    assert min(pulls[1:]) > 0
-
-
-def test_a_strong_pull_holds_the_backbone_where_it_was(tmp_path):
-    def distance(pull: float) -> float:
-        made = learner(tmp_path, TowardsStart(pull=pull), replace(RECIPE, epochs=4, lr=1e-2))
-        before = state_of(made.network)
-        made.fit(round_of(24))
-        after = state_of(made.network)
-        return sum(float((after[n] - before[n]).norm()) for n in ("stem.0.weight", "middle.0.weight", "last.0.weight"))
-
-    assert distance(10.0) < distance(0.0) / 2
-
-
-def test_training_norms_alone_counts_what_the_formula_says_and_changes_only_those(tmp_path):
-    made = learner(tmp_path, NormsOnly())
-    moved = trained(made)
-    # Two numbers a channel of each norm, and a head of 32 features for 3 classes.
-    assert sizes_of(made, None).params_trained == 2 * (8 + 16 + 32) + 32 * 3 + 3
-    parameters = {n for n, _ in made.network.model.named_parameters()}
-    assert moved & parameters == {f"{s}.1.{p}" for s in ("stem", "middle", "last") for p in ("weight", "bias")}
-
-
-def test_what_one_phase_left_out_learns_in_the_next():
-    network = network_of()
-    everything = choose(network, Phase())
-    assert choose(network, Phase(only=is_norm)).keys() < everything.keys()
-    assert choose(network, Phase()).keys() == everything.keys()
-
-
-# every strategy
-
-
-@pytest.fixture(params=strategies.names())
-def plugin(request) -> type[Strategy]:
-    return strategies.get(request.param)
-
-
-def test_every_strategy_says_what_it_needs_and_trains_the_toy(plugin, tmp_path):
-    options = {"distill": {"teacher": TEACHER}}
-    made = strategies.create({"name": plugin.name, **options.get(plugin.name, {})})
-    assert made.version >= 1
-    assert made.start in ("pretrained", "random")
-    assert (plugin.__doc__ or "").strip()
-    recipe = replace(RECIPE, epochs=6)
-    one = round_of(24, recipe)
-    student = learner(tmp_path, made, recipe, parents={role: network_of(seed=9) for role in made.parents()})
-    student.fit(one)
-    found = student.logits(one.test)
-    assert found.shape == (60, 3)
-    assert np.isfinite(found).all()
-    assert "head.weight" in student.trained

@@ -18,7 +18,10 @@ from bench.strategies import Phase
 
 
 def choose(network: Network, phase: Phase) -> dict[str, nn.Parameter]:
-    """Freeze what a phase does not train of a network's stages, and return the parameters that learn, by name."""
+    """Freeze what a phase does not train of a network's stages, and return the parameters that learn, by name.
+
+    Raises Skip when the backbone has none of the parameters that the phase picks.
+    """
     network.freeze(first_stage(network, phase))
     head = {id(parameter) for parameter in network.head.parameters()}
     if phase.only is not None:
@@ -26,7 +29,10 @@ def choose(network: Network, phase: Phase) -> dict[str, nn.Parameter]:
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter.requires_grad and id(parameter) not in head and not phase.only(module, name):
                     parameter.requires_grad_(False)
-    return {name: parameter for name, parameter in network.model.named_parameters() if parameter.requires_grad}
+    learning = {name: parameter for name, parameter in network.model.named_parameters() if parameter.requires_grad}
+    if phase.only is not None and all(id(parameter) in head for parameter in learning.values()):
+        raise Skip("this backbone has none of the parameters that would learn")
+    return learning
 
 
 def first_stage(network: Network, phase: Phase) -> int:

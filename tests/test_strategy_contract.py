@@ -1,0 +1,80 @@
+"""What every strategy keeps to: it changes what it says and nothing else, and gives the same when it is run again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+
+import numpy as np
+import pages
+import pytest
+from learners import RECIPE, changed, every_strategy, learner, network_of, round_of, state_of, tensors_of
+
+from bench.measure.cost import sizes_of
+from bench.recipe import Augment
+from bench.strategies import Strategy
+from bench.training.learner import Learner
+
+SIX = replace(RECIPE, epochs=6, augment=Augment(flip=True))
+
+
+@pytest.fixture(params=every_strategy(), ids=lambda strategy: strategy.name)
+def strategy(request) -> Strategy:
+    return request.param
+
+
+def made(folder, strategy: Strategy) -> Learner:
+    return learner(folder, strategy, SIX, parents={role: network_of(seed=9) for role in strategy.parents()})
+
+
+def test_every_strategy_says_what_it_is_and_trains_the_toy(strategy, tmp_path):
+    assert strategy.version >= 1
+    assert strategy.start in ("pretrained", "random")
+    assert (type(strategy).__doc__ or "").strip()
+    student, one = made(tmp_path, strategy), round_of(24, SIX)
+    before = state_of(student.network)
+    student.fit(one)
+    found = student.logits(one.test)
+    assert found.shape == (60, 3)
+    assert np.isfinite(found).all()
+    assert {"head.weight", "head.bias"} <= student.trained
+    assert {"head.weight", "head.bias"} <= changed(before, state_of(student.network))
+    assert sizes_of(student, None).params_trained > 0
+
+
+def test_only_what_a_strategy_declares_changes_and_frozen_buffers_are_byte_identical(strategy, tmp_path):
+    student = made(tmp_path, strategy)
+    parameters = {name for name, _ in student.network.model.named_parameters()}
+    before = state_of(student.network)
+    student.fit(round_of(24, SIX))
+    moved = changed(before, state_of(student.network))
+    assert moved & parameters <= student.trained
+    learnt = {s.name for s in student.network.stages if tensors_of(student, {s.name}) & student.trained}
+    assert {name for name in moved - parameters if name not in tensors_of(student, learnt)} == set()
+
+
+def test_a_strategy_gives_the_same_to_the_byte_when_it_is_run_again(strategy, tmp_path):
+    """A run that was cut off is run again from its start: here in the same process, and in another learner."""
+    first, other = round_of(24, SIX), round_of(12, SIX, seed=1)
+    once = made(tmp_path, strategy)
+    once.fit(first)
+    wanted = once.logits(first.test)
+    once.fit(other)
+    once.fit(first)
+    assert np.array_equal(once.logits(first.test), wanted)
+    again = made(tmp_path, strategy)
+    again.fit(first)
+    assert np.array_equal(again.logits(first.test), wanted)
+    assert again.trained == once.trained
+
+
+def test_the_page_of_strategies_has_a_row_for_each_with_its_options_and_a_paper():
+    page = (pages.DOCS / "strategies.md").read_text(encoding="utf-8")
+    rows = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", page, re.M)}
+    every = {strategy.name: strategy for strategy in every_strategy()}
+    assert rows.keys() == every.keys()
+    for name, (options, formula, paper) in rows.items():
+        told = set(re.findall(r"`(\w+)(?::[^`]*)?`", options))
+        assert told == {field.name for field in fields(every[name])}, name
+        assert formula.strip(), name
+        assert re.search(r"\b(19|20)\d\d\b", paper) or paper == "–", name
