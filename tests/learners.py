@@ -18,9 +18,10 @@ from bench.strategies import Phase, Strategy, strategies
 from bench.tasks import Problem, Round
 from bench.tasks.classify import Classify
 from bench.training.autotune import Autotune
-from bench.training.learner import Learner, Parent
+from bench.training.learner import Learner
 from bench.training.passes import Cache
 from bench.training.pictures import Pictures
+from bench.training.supply import Parent
 from bench.training.views import Views
 
 CPU = torch.device("cpu")

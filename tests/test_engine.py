@@ -27,6 +27,7 @@ from bench.training import autotune as autotune_module
 from bench.training import learner as learner_module
 from bench.training import rows as rows_module
 from bench.training import sources as sources_module
+from bench.training import supply as supply_module
 from bench.training.autotune import MARGIN, TUNE_STEPS, Autotune, Mode, Stretch, Trial, Verdict, best_of, modes
 from bench.training.feed import batches
 from bench.training.learner import Learner
@@ -126,7 +127,7 @@ def test_kept_activations_in_bf16_lose_nothing(tmp_path, monkeypatch, backbone, 
     one = round_of(24, recipe)
     kept = learner(tmp_path / "kept", strategy, recipe, backbone)
     kept.fit(one)
-    monkeypatch.setattr(learner_module, "CACHE_LIMIT_BYTES", 0)
+    monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     plain = learner(tmp_path / "plain", strategy, recipe, backbone)
     plain.fit(one)
     kept_logits, plain_logits = kept.logits(one.test), plain.logits(one.test)
@@ -139,7 +140,7 @@ def test_activations_are_kept_in_the_precision_they_were_computed_in(tmp_path):
     for precision, wanted in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         recipe = replace(RECIPE, precision=precision)
         made, one = learner(tmp_path, PartialFinetune(), recipe), round_of(12, recipe)
-        feed = made._feed(one.train, 2, made.views, "features")
+        feed = made.supply.feed(one.train, 2, made.views, "features")
         order = torch.arange(12)
         (rows,) = feed.epoch(order, torch.zeros_like(order), [slice(0, 12)])
         assert rows.dtype == wanted
@@ -219,7 +220,7 @@ def test_a_trial_is_of_what_the_strategy_trains(tmp_path, monkeypatch, strategy,
     made.tune(round_of(24, recipe), {})
     (stretch,) = asked
     assert stretch == (Stretch(0) if wanted is None else Stretch(12, wanted % made.depth, passes))
-    monkeypatch.setattr(learner_module, "CACHE_LIMIT_BYTES", 0)
+    monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     made.tune(round_of(24, recipe), {})
     assert asked[1].passes == float(stretch.cut > 0)  # rows that are not kept are passed at every step
 

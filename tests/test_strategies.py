@@ -58,7 +58,7 @@ def test_partial_finetuning_changes_exactly_the_last_stages_and_moves_their_stat
     tmp_path, monkeypatch, backbone, cached
 ):
     if not cached:
-        monkeypatch.setattr("bench.training.learner.CACHE_LIMIT_BYTES", 0)
+        monkeypatch.setattr("bench.training.supply.CACHE_LIMIT_BYTES", 0)
     made = learner(tmp_path, PartialFinetune(unfreeze=2), backbone=backbone)
     last = {stage.name for stage in made.network.stages[-2:]}
     moved = trained(made)
@@ -146,7 +146,7 @@ def test_a_head_trained_to_the_end_is_sklearns_logistic_regression(tmp_path, sta
     extractor = learner(tmp_path, FeatureExtract())
     features = {}
     for part, selection in (("train", one.train), ("test", one.test)):
-        feed = extractor._feed(selection, extractor.depth, extractor.views, "features")
+        feed = extractor.supply.feed(selection, extractor.depth, extractor.views, "features")
         features[part] = extractor._features(feed, len(selection)).double().numpy()
     if standardize:
         mean, std = features["train"].mean(axis=0), features["train"].std(axis=0)
@@ -344,7 +344,7 @@ def test_a_prototype_network_learns_every_episode_anew(tmp_path):
         made.fit(episode)
         features = {}
         for part, selection in (("support", episode.train), ("queries", episode.test)):
-            feed = made._feed(selection, made.depth, made.views, "features")
+            feed = made.supply.feed(selection, made.depth, made.views, "features")
             features[part] = made._features(feed, len(selection))
         means = [features["support"][torch.from_numpy(episode.train.labels == c)].mean(dim=0) for c in range(3)]
         nearest = torch.cdist(features["queries"], torch.stack(means)).argmin(dim=1)

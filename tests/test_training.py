@@ -21,7 +21,7 @@ from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
 from bench.strategies.partial_finetune import PartialFinetune
 from bench.tasks.few_shot import FewShot
-from bench.training import learner as learner_module
+from bench.training import supply as supply_module
 from bench.training.feed import batches
 from bench.training.folded import PROBES
 from bench.training.groups import choose, epochs_of, optimizer_for, rate_factor
@@ -252,7 +252,7 @@ def test_kept_activations_give_what_running_the_frozen_stages_gives(tmp_path, mo
     kept.fit(one)
     kept_logits = kept.logits(one.test)
     assert {(len(one.train), 2)} == {(examples, views) for _, _, examples, views in kept.used}
-    monkeypatch.setattr(learner_module, "CACHE_LIMIT_BYTES", 0)
+    monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     plain = learner(tmp_path / "plain", strategy, recipe, backbone)
     plain.fit(one)
     assert not plain.used

@@ -31,10 +31,11 @@ from bench.strategies import strategies
 from bench.tasks import Problem, Round, Score, Task, tasks
 from bench.tensors import UNSEALED, is_whole, seal
 from bench.training.autotune import Autotune
-from bench.training.learner import Learner, Parent
+from bench.training.learner import Learner
 from bench.training.loop import Diverged
 from bench.training.passes import Cache
 from bench.training.pictures import Pictures, opened
+from bench.training.supply import Parent
 from bench.training.views import Views
 
 _warm: set[str] = set()

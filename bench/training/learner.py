@@ -22,21 +22,18 @@ from bench.record import Point
 from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
 from bench.training.autotune import Autotune, Stretch, Verdict, modes
-from bench.training.feed import ActivationFeed, Feed, PictureFeed, batches
+from bench.training.feed import Feed, batches
 from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
 from bench.training.loop import Epoch, train
-from bench.training.passes import Cache, Forward, PassedFeed, forward_batches, infer, side_by_side
-from bench.training.rows import Keys, Rows
-from bench.training.sources import source_of
+from bench.training.passes import Cache, Forward, forward_batches, infer, side_by_side
 from bench.training.standardize import Standardized
 from bench.training.step import Lesson
-from bench.training.views import Views, key_of
+from bench.training.supply import Parent, Supply
+from bench.training.views import Views
 
 PLAIN = Views(Augment(), 0)
-# Activations of one selection are kept up to this size on disk; beyond it, the frozen stages run again each time.
-CACHE_LIMIT_BYTES = 16 * 1024**3
 # Heads that are trained at once, at most.
 TOGETHER = 200
 # A head alone takes so many rows of features at a time.
@@ -69,14 +66,6 @@ class _Best:
     score: tuple[float, float]
     head: nn.Module
     state: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A trained cell that this one learns from: its id and how to have its network."""
-
-    cell_id: str
-    network: Callable[[], Network]
 
 
 @dataclass
@@ -121,12 +110,12 @@ class Learner:
         self.selected_epoch: int | None = None
         self.verdict: Verdict | None = None
         self.mode = modes(self.recipe.precision, self.device)[0]
+        self.supply = Supply(
+            self.network, self.cache, self.identity, self.views, self.parents, self.recipe.precision, self.device,
+            self.clock, self.used,
+        )  # fmt: skip
         self._first_draw = self.generator.get_state()
-        self._teachers: dict[str, Forward] = {}
-        self._prefixes: dict[int, Forward] = {}
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
-        self._sizes: dict[int, int] = {}
-        self._priced: dict[tuple[str, int], int] = {}
         self._best: _Best | None = None
         self._done, self._steps, self._began = 0, 0, 0.0
 
@@ -141,6 +130,7 @@ class Learner:
             self.mode = self.verdict.mode
             self.network.arrange(self.mode.memory_format)
         self.recipe = replace(self.recipe, precision=self.mode.precision)
+        self.supply.precision = self.mode.precision
 
     def _stretch(self, round_: Round) -> Stretch:
         """Return what is trained of a round beside heads alone: the deepest cut of all phases stands for each."""
@@ -150,7 +140,7 @@ class Learner:
             return Stretch(0)
         cut, epochs, views = min(deep)[0], sum(epochs for _, epochs in deep), self.views.count
         steps = epochs * len(batches(len(round_.train), self.recipe.batch_size))
-        passes = views / epochs if self._keeps(cut, round_.train, views) else 1.0
+        passes = views / epochs if self.supply.keeps(cut, round_.train, views) else 1.0
         return Stretch(steps, cut, passes if cut else 0.0)
 
     def learn(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
@@ -200,11 +190,11 @@ class Learner:
             for phase, epochs in phases:
                 self._choose(phase)
                 self.work += [Work(len(round_.train) * epochs, self.depth, self.depth) for round_ in rounds]
-            forward = self._prefix(self.depth)
+            forward = self.supply.prefix(self.depth)
             features = []
             for round_ in rounds:
                 self.shown.append((round_.train.split, len(round_.train)))
-                rows, keys = self._rows(forward, round_.train, self.views, "features", self.views.count)
+                rows, keys = self.supply.rows(forward, round_.train, self.views, "features", self.views.count)
                 features.append(rows.take(keys).unflatten(0, (len(round_.train), -1)))
             labels = torch.from_numpy(np.stack([round_.train.labels for round_ in rounds]))
             lessons = Lessons(torch.stack(features).to(self.device), labels.to(self.device))
@@ -216,7 +206,7 @@ class Learner:
     def logits(self, selection: Selection) -> NDArray[np.float32]:
         """Return the network's logits, float32 [n, classes], on the plain view of a selection."""
         with self.clock.phase("evaluate"):
-            feed = self._feed(selection, self.touched, PLAIN, "evaluate")
+            feed = self.supply.feed(selection, self.touched, PLAIN, "evaluate")
             return self._outputs(feed, len(selection), None).cpu().numpy()
 
     def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
@@ -241,7 +231,7 @@ class Learner:
         network, recipe, cut = self.network, self.recipe, first_stage(self.network, phase)
         learning = self._choose(phase)
         plain = phase.solve is not None
-        feed = self._feed(round_.train, min(cut, self.touched), self.views, "features", plain)
+        feed = self.supply.feed(round_.train, min(cut, self.touched), self.views, "features", plain)
         labels = torch.from_numpy(round_.train.labels).to(self.device)
         if phase.solve is not None:
             network.replace_head(phase.solve(self._features(feed, len(labels)), labels, len(round_.classes)))
@@ -249,7 +239,7 @@ class Learner:
         self.touched = min(self.touched, cut)
         if phase.standardize and cut == self.depth:
             network.replace_head(Standardized(self._features(feed, len(labels)), network.head))
-        parents = {role: self._parent_logits(role, round_.train) for role in self.parents}
+        parents = {role: self.supply.parent_logits(role, round_.train) for role in self.parents}
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
         lesson = Lesson(feed, labels, parents, self.views.count, learning, start, self.at_once)
         validation = self._exam(round_.validation, self.views, "features")
@@ -277,7 +267,7 @@ class Learner:
         if selection is None:
             return None
         with self.clock.phase(phase):
-            feed = self._feed(selection, self.touched, views, phase, plain=True)
+            feed = self.supply.feed(selection, self.touched, views, phase, plain=True)
             return Exam(feed, torch.from_numpy(selection.labels).to(self.device))
 
     def _ended(self, epoch: Epoch, validation: Exam | None, monitor: Exam | None) -> None:
@@ -331,7 +321,7 @@ class Learner:
         self.touched = self.depth
         self.generator.set_state(self._first_draw)
         self.curve.clear()
-        self._priced.clear()
+        self.supply.begin()
         self._best = self.selected_epoch = None
         self._done, self._steps, self._began = 0, 0, self.clock.seconds["train"]
 
@@ -342,61 +332,6 @@ class Learner:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
             yield
-
-    def _feed(self, selection: Selection, cut: int, views: Views, phase: str, plain: bool = False) -> Feed:
-        """Return a feed for the stages from `cut` on: activations, kept unless they would be too large.
-
-        With `plain` it has the plain view alone.
-        """
-        shown = 1 if plain else views.count
-        if cut == 0 or not self._keeps(cut, selection, shown):
-            decoded = "evaluate" if phase == "evaluate" else "prepare"
-            pictures = PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
-            return PassedFeed(pictures, self._prefix(cut), cut) if cut else pictures
-        kept = source_of(*self._rows(self._prefix(cut), selection, views, phase, shown), self.device)
-        return ActivationFeed(kept, shown, cut, self.network)
-
-    def _prefix(self, cut: int) -> Forward:
-        """Return the pass of the stages before `cut`, whose activations are kept."""
-        if cut not in self._prefixes:
-            self._prefixes[cut] = Forward(self.network, cut, "activations", self.identity, self.recipe.precision)
-        return self._prefixes[cut]
-
-    def _keeps(self, cut: int, selection: Selection, shown: int) -> bool:
-        """Say whether the activations of so many views of a selection are few enough to keep."""
-        return self._row_bytes(cut) * len(selection) * shown <= CACHE_LIMIT_BYTES
-
-    def _row_bytes(self, cut: int) -> int:
-        """Return the bytes of one picture's activations before stage `cut`."""
-        if cut == self.depth:
-            return 4 * self.network.dim
-        if cut not in self._sizes:
-            edge = self.network.inputs.resolution
-            picture = torch.zeros(1, 3, edge, edge, device=self.device)
-            self._sizes[cut] = 4 * infer(self.network, picture, 0, cut, "fp32").numel()
-        return self._sizes[cut]
-
-    def _parent_logits(self, role: str, selection: Selection) -> Tensor:
-        """Return a parent's logits on every view of the training examples, float [n, views, classes]."""
-        parent = self.parents[role]
-        if role not in self._teachers:
-            with self.clock.phase("features"):
-                network = parent.network()
-            self._teachers[role] = Forward(network, None, "logits", {"cell": parent.cell_id}, self.recipe.precision)
-        forward = self._teachers[role]
-        rows, keys = self._rows(forward, selection, self.views, "features", self.views.count)
-        logits = rows.take(keys)
-        return logits.reshape(len(selection), self.views.count, -1).to(self.device)
-
-    def _rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> tuple[Rows, Keys]:
-        """Return a pass's rows and the keys of the first `shown` views; note those used for training, once a round."""
-        key = key_of(views.augment, views.data_seed)
-        used = self.cache.rows(forward, selection.split, key).id, id(selection)
-        more = shown - self._priced.get(used, 0)
-        if phase == "features" and more > 0:
-            self._priced[used] = shown
-            self.used.append((forward, selection.split, len(selection), more))
-        return self.cache.passed(forward, selection, views, key, phase, shown)
 
 
 def curve_epochs(epochs: int, points: int) -> set[int]:

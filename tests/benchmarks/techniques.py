@@ -30,10 +30,11 @@ from bench.tasks import Selection
 from bench.terminal import Silent
 from bench.training import groups, passes
 from bench.training import learner as learner_module
+from bench.training import supply as supply_module
 from bench.training.autotune import Autotune, Mode, Verdict
 from bench.training.feed import Feed
-from bench.training.learner import Learner
 from bench.training.step import Lesson
+from bench.training.supply import Supply
 
 LITE0, RESNET18 = "tf_efficientnet_lite0", {"name": "resnet18", "weights": "random"}
 
@@ -85,7 +86,7 @@ def patched(where: Any, name: str, value: Any) -> Iterator[None]:
 
 def uncached() -> Any:
     """Run frozen stages again for each batch."""
-    return patched(learner_module, "CACHE_LIMIT_BYTES", 0)
+    return patched(supply_module, "CACHE_LIMIT_BYTES", 0)
 
 
 def in_mode(mode: Mode) -> Any:
@@ -106,11 +107,11 @@ def looped_optimiser() -> Any:
 def teacher_at_every_step() -> Iterator[None]:
     """Have the teacher see each batch when the student does. What it says is what was kept, and is dropped."""
     teachers: list[Network] = []
-    logits, train = Learner._parent_logits, learner_module.train
+    logits, train = Supply.parent_logits, learner_module.train
 
-    def remembered(self: Learner, role: str, selection: Selection) -> Tensor:
+    def remembered(self: Supply, role: str, selection: Selection) -> Tensor:
         found = logits(self, role, selection)
-        teachers.append(self._teachers[role].network)
+        teachers.append(self.parent(role))
         return found
 
     def watched(network: Network, strategy: Any, phase: Any, recipe: Any, lesson: Lesson, *rest: Any) -> None:
@@ -118,7 +119,7 @@ def teacher_at_every_step() -> Iterator[None]:
             lesson = replace(lesson, feed=_Seen(lesson.feed, teachers[-1], recipe.precision))
         train(network, strategy, phase, recipe, lesson, *rest)
 
-    with patched(Learner, "_parent_logits", remembered), patched(learner_module, "train", watched):
+    with patched(Supply, "parent_logits", remembered), patched(learner_module, "train", watched):
         yield
 
 
@@ -140,13 +141,13 @@ class _Seen:
 @contextmanager
 def loaded_by_workers() -> Iterator[None]:
     """Have worker processes open, resize, flip and normalise each picture of each epoch."""
-    feed = Learner._feed
+    feed = Supply.feed
 
-    def loaded(self: Learner, selection: Selection, cut: int, views: Any, phase: str, *rest: Any) -> Feed:
+    def loaded(self: Supply, selection: Selection, cut: int, views: Any, phase: str, *rest: Any) -> Feed:
         found = feed(self, selection, cut, views, phase, *rest)
         return _Loader(self, selection) if cut == 0 and phase == "features" else found
 
-    with patched(Learner, "_feed", loaded):
+    with patched(Supply, "feed", loaded):
         yield
 
 
@@ -155,15 +156,15 @@ class _Loader:
 
     start = cut = 0
 
-    def __init__(self, learner: Learner, selection: Selection) -> None:
-        self.learner, self.selection = learner, selection
+    def __init__(self, supply: Supply, selection: Selection) -> None:
+        self.supply, self.selection = supply, selection
 
     def __len__(self) -> int:
         return len(self.selection)
 
     def __getitem__(self, wanted: tuple[int, int]) -> Tensor:
         position, view = wanted
-        pictures, inputs = self.learner.cache.pictures, self.learner.network.inputs
+        pictures, inputs = self.supply.cache.pictures, self.learner.network.inputs
         read = pictures.examples(self.selection.split).read(int(self.selection.index[position]))
         pixels = torch.tensor(pictures._resize(read, read.ndim == 3))
         mean, std = (torch.tensor(v)[:, None, None] * 255 for v in (inputs.mean, inputs.std))
@@ -178,7 +179,7 @@ class _Loader:
             num_workers=torch.get_num_threads(),
         )
         for x in loader:
-            yield self.learner.network.arranged(x)
+            yield self.supply.network.arranged(x)
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""What a learner's rounds are fed with: pictures, kept activations, and what parents say of the very same views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.backbones._network import Network
+from bench.measure.clock import Clock
+from bench.tasks import Selection
+from bench.training.feed import ActivationFeed, Feed, PictureFeed
+from bench.training.passes import Cache, Forward, PassedFeed, infer
+from bench.training.rows import Keys, Rows
+from bench.training.sources import source_of
+from bench.training.views import Views, key_of
+
+# Activations of one selection are kept up to this size on disk; beyond it, the frozen stages run again each time.
+CACHE_LIMIT_BYTES = 16 * 1024**3
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained cell that this one learns from: its id and how to have its network."""
+
+    cell_id: str
+    network: Callable[[], Network]
+
+
+@dataclass
+class Supply:
+    """Feeds of one network and its parents.
+
+    `identity` is everything that can change the activations of stages that nobody has trained yet. `used` gets the
+    passes whose rows were used for training (forward, split, examples, views), once a round.
+    """
+
+    network: Network
+    cache: Cache
+    identity: Mapping[str, Any]
+    views: Views
+    parents: Mapping[str, Parent]
+    precision: str
+    device: torch.device
+    clock: Clock
+    used: list[tuple[Forward, str, int, int]]
+    _networks: dict[str, Network] = field(default_factory=dict)
+    _passes: dict[tuple[str, int | None], Forward] = field(default_factory=dict)
+    _prefixes: dict[int, Forward] = field(default_factory=dict)
+    _sizes: dict[int, int] = field(default_factory=dict)
+    _priced: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Begin a round: what it uses, it pays for."""
+        self._priced.clear()
+
+    def feed(self, selection: Selection, cut: int, views: Views, phase: str, plain: bool = False) -> Feed:
+        """Return a feed for the stages from `cut` on: activations, kept unless they would be too large.
+
+        With `plain` it has the plain view alone.
+        """
+        shown = 1 if plain else views.count
+        if cut == 0 or not self.keeps(cut, selection, shown):
+            decoded = "evaluate" if phase == "evaluate" else "prepare"
+            pictures = PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
+            return PassedFeed(pictures, self.prefix(cut), cut) if cut else pictures
+        kept = source_of(*self.rows(self.prefix(cut), selection, views, phase, shown), self.device)
+        return ActivationFeed(kept, shown, cut, self.network)
+
+    def prefix(self, cut: int) -> Forward:
+        """Return the pass of the stages before `cut`, whose activations are kept."""
+        if cut not in self._prefixes:
+            self._prefixes[cut] = Forward(self.network, cut, "activations", self.identity, self.precision)
+        return self._prefixes[cut]
+
+    def keeps(self, cut: int, selection: Selection, shown: int) -> bool:
+        """Say whether the activations of so many views of a selection are few enough to keep."""
+        return self._row_bytes(cut) * len(selection) * shown <= CACHE_LIMIT_BYTES
+
+    def _row_bytes(self, cut: int) -> int:
+        """Return the bytes of one picture's activations before stage `cut`."""
+        if cut == len(self.network.stages):
+            return 4 * self.network.dim
+        if cut not in self._sizes:
+            edge = self.network.inputs.resolution
+            picture = torch.zeros(1, 3, edge, edge, device=self.device)
+            self._sizes[cut] = 4 * infer(self.network, picture, 0, cut, "fp32").numel()
+        return self._sizes[cut]
+
+    def parent(self, role: str) -> Network:
+        """Return a parent's trained network, which is loaded once."""
+        if role not in self._networks:
+            with self.clock.phase("features"):
+                self._networks[role] = self.parents[role].network()
+        return self._networks[role]
+
+    def parent_logits(self, role: str, selection: Selection) -> Tensor:
+        """Return a parent's logits on every view of the training examples, float [n, views, classes]."""
+        return self._answers(role, None, "logits", selection)
+
+    def parent_features(self, role: str, selection: Selection) -> Tensor:
+        """Return a parent's pooled features on every view of the training examples, float [n, views, dim]."""
+        return self._answers(role, len(self.parent(role).stages), "features", selection)
+
+    def _answers(self, role: str, cut: int | None, kind: str, selection: Selection) -> Tensor:
+        if (role, cut) not in self._passes:
+            identity = {"cell": self.parents[role].cell_id}
+            self._passes[role, cut] = Forward(self.parent(role), cut, kind, identity, self.precision)
+        rows, keys = self.rows(self._passes[role, cut], selection, self.views, "features", self.views.count)
+        return rows.take(keys).reshape(len(selection), self.views.count, -1).float().to(self.device)
+
+    def rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> tuple[Rows, Keys]:
+        """Return a pass's rows and the keys of the first `shown` views; note those used for training, once a round."""
+        key = key_of(views.augment, views.data_seed)
+        used = self.cache.rows(forward, selection.split, key).id, id(selection)
+        more = shown - self._priced.get(used, 0)
+        if phase == "features" and more > 0:
+            self._priced[used] = shown
+            self.used.append((forward, selection.split, len(selection), more))
+        return self.cache.passed(forward, selection, views, key, phase, shown)
