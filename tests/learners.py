@@ -136,7 +136,11 @@ def tensors_of(made: Learner, stages: set[str]) -> set[str]:
 
 TEACHER = {"backbone": "other", "strategy": "full_finetune"}
 # What a strategy can't be made without.
-OPTIONS: dict[str, dict[str, Any]] = {"distill": {"teacher": TEACHER}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "decoupled_distill": {"teacher": TEACHER},
+    "distill": {"teacher": TEACHER},
+    "surgical": {"first": 1},
+}
 
 
 def every_strategy() -> list[Strategy]:

@@ -18,12 +18,15 @@ from bench.measure.cost import sizes_of
 from bench.recipe import Recipe
 from bench.strategies import Phase, Step
 from bench.strategies.bitfit import BitFit, is_bias
+from bench.strategies.discriminative import Discriminative
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.frozen_random import FrozenRandom
 from bench.strategies.gradual_unfreeze import GradualUnfreeze
 from bench.strategies.l2_sp import L2Sp
 from bench.strategies.lp_ft import LpFt
 from bench.strategies.norm_only import NormOnly, of_norm
+from bench.strategies.partial_finetune import PartialFinetune
+from bench.strategies.surgical import Surgical
 from bench.training.groups import choose
 
 STAGES = ["stem", "middle", "last"]
@@ -39,6 +42,11 @@ HEAD = {"head.weight", "head.bias"}
         (lambda: GradualUnfreeze(decay=0.0), "decay must be in"),
         (lambda: LpFt(probe=1.0), "probe must be between"),
         (lambda: LpFt(lr=0.0), "lr must be positive"),
+        (lambda: Discriminative(decay=0.0), "decay must be in"),
+        (lambda: Discriminative(rates=(0.1, 0.0)), "rates must be positive"),
+        (lambda: Surgical(), "needs one of stages, first, last, and has none"),
+        (lambda: Surgical(first=1, last=1), "and has first and last"),
+        (lambda: Surgical(first=-1), "first must be 0 or more"),
         (lambda: L2Sp(pull=-1.0), "pull must be 0 or more"),
         (lambda: L2Sp(shrink=math.nan), "shrink must be 0 or more"),
     ],
@@ -120,6 +128,72 @@ def test_the_probe_leaves_the_backbone_alone_and_the_second_part_moves_all_of_it
     assert made.epochs == (1, 3)
     assert probe == HEAD
     assert tune == set(made.network.model.state_dict())
+
+
+# discriminative rates
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [
+        (Discriminative(decay=0.5), [0.125, 0.25, 0.5]),
+        (Discriminative(rates=(0.01, 0.1)), [0.01, 0.01, 0.1]),
+        (Discriminative(rates=(0.01, 0.1, 0.5)), [0.01, 0.1, 0.5]),
+    ],
+)
+def test_each_stage_really_moves_at_its_own_rate(tmp_path, strategy, wanted):
+    """By what a step of plain gradient descent moves, and not by a key that an optimiser may not read."""
+    recipe = replace(RECIPE, epochs=1, batch_size=24, optimizer="sgd", schedule="constant", weight_decay=0.0)
+    moves = {}
+    for name, chosen in (("mine", strategy), ("plain", Discriminative(decay=1.0))):
+        made = learner(tmp_path, chosen, recipe)
+        before = state_of(made.network)
+        made.fit(round_of(24, recipe))
+        after = state_of(made.network)
+        moves[name] = {
+            n: float((after[n] - before[n]).norm()) for n in ("head.weight", *(f"{s}.0.weight" for s in STAGES))
+        }
+    ratios = {n: moves["mine"][n] / moves["plain"][n] for n in moves["mine"]}
+    assert ratios["head.weight"] == pytest.approx(1.0, rel=1e-4)
+    assert [ratios[f"{s}.0.weight"] for s in STAGES] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_more_rates_than_stages_are_a_skip():
+    with pytest.raises(Skip, match="4 rates, but this backbone has 3"):
+        Discriminative(rates=(0.1, 0.2, 0.3, 0.4)).phases(STAGES)
+
+
+# surgical
+
+
+@pytest.mark.parametrize("backbone", ["toy_cnn", "resnet10t"])
+@pytest.mark.parametrize(
+    ("options", "at"),
+    [({"first": 1}, [0]), ({"last": 1}, [-1]), ({"first": 2}, [0, 1]), ({"stages": "middle"}, [1])],
+    ids=["first", "last", "first two", "named"],
+)
+def test_surgery_changes_its_stages_and_not_a_byte_of_those_before_or_after(tmp_path, backbone, options, at):
+    names = [stage.name for stage in network_of(backbone).stages]
+    options = {k: (names[1],) if k == "stages" else v for k, v in options.items()}
+    made = learner(tmp_path, Surgical(**options), backbone=backbone)
+    moved = trained(made)
+    assert moved == tensors_of(made, {names[i] for i in at})
+    assert any("running_mean" in name for name in moved)
+
+
+def test_surgery_on_the_last_stages_is_partial_finetuning(tmp_path):
+    found = []
+    for strategy in (Surgical(last=2), PartialFinetune(unfreeze=2)):
+        made = learner(tmp_path, strategy)
+        made.fit(round_of(24))
+        found.append(state_of(made.network))
+    assert not changed(*found)
+
+
+@pytest.mark.parametrize("options", [{"stages": ("stem", "neck")}, {"first": 4}, {"last": 4}])
+def test_surgery_on_stages_that_are_not_there_is_a_skip(options):
+    with pytest.raises(Skip, match="this backbone has 3 stage"):
+        Surgical(**options).phases(STAGES)
 
 
 # L2-SP

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Network(nn.Module):
         self.dim = dim
         self.inputs = inputs
         self.frozen = 0
+        self.still: frozenset[int] = frozenset()
+        self.norms_held = False
         self.layout = torch.contiguous_format
         self.before_head = before_head or nn.Identity()
         self.fixed = frozenset(n for n, p in model.named_parameters() if not p.requires_grad)
@@ -123,17 +126,19 @@ class Network(nn.Module):
         """Return pooled features, float [batch, dim]."""
         return self.prefix(x, len(self.stages))
 
-    def freeze(self, count: int) -> None:
-        """Freeze the first `count` stages, and only those.
+    def freeze(self, count: int, besides: Collection[int] = (), norms: bool = False) -> None:
+        """Freeze the first `count` stages and those of `besides`, by number, and only those.
 
         Frozen means no gradient and eval mode, now and after every later `train()`: BatchNorm statistics, dropout and
-        stochastic depth do not move. Parameters which the library itself holds fixed stay fixed.
+        stochastic depth do not move. Parameters which the library itself holds fixed stay fixed. With `norms` the
+        statistics of BatchNorm are held in all other stages too, and their layers normalise by them.
         """
-        self.frozen = count
+        self.frozen, self.norms_held = count, norms
+        self.still = frozenset(range(count)) | frozenset(besides)
         names = self._names()
         for index, stage in enumerate(self.stages):
             for parameter in stage.owned():
-                parameter.requires_grad_(index >= count and names[id(parameter)] not in self.fixed)
+                parameter.requires_grad_(index not in self.still and names[id(parameter)] not in self.fixed)
         for parameter in self.head.parameters():
             parameter.requires_grad_(True)
         self.train(self.training)
@@ -141,15 +146,24 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> Network:
         """Set the mode of everything that is not frozen."""
         super().train(mode)
-        for stage in self.stages[: self.frozen]:
-            for module in stage.modules:
+        for index in self.still:
+            for module in self.stages[index].modules:
                 module.eval()
+        if self.norms_held:
+            for norm in self.batch_norms():
+                norm.eval()
         if self.frozen == len(self.stages):
             # The modules around the head belong to no stage, and may ask for their own mode on the way to it.
             self.model.eval()
             self.head.train(mode)
             self.before_head.train(mode)
         return self
+
+    def batch_norms(self, stages: Collection[int] | None = None) -> list[_BatchNorm]:
+        """Return the layers of the model, or of some stages by number, that keep statistics of their batches."""
+        held = [m for i in stages for m in self.stages[i].modules] if stages is not None else [self.model]
+        every = {id(m): m for module in held for m in module.modules()}
+        return [m for m in every.values() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put a state dict of `model` back: every tensor, wherever it was kept meanwhile."""

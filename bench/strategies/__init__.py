@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+Norms = Literal["train", "frozen", "recalibrate"]
+
+
 @dataclass(frozen=True)
 class Phase:
     """A stretch of training with one set of trainable stages. The head is always trained, and carried over.
@@ -23,22 +26,30 @@ class Phase:
     Each phase has an optimiser and a schedule of its own, so whatever it unfreezes warms up in it.
 
     unfrozen      how many of the backbone's last stages are trained: 0 the head alone, None all of them
+    stages        the stages that are trained, by name, in the place of `unfrozen`; all others are frozen
     only          of these, the parameters for which it says yes, given the module that holds one and its name there
     share         the part of the recipe's epochs that this phase gets, beside the shares of the others
     lr            multiple of the recipe's learning rate
     decay         each stage further from the head learns at `decay` times the rate of the one after it
+    rates         a further multiple of the rate for each of the backbone's stages, input to output
     weight_decay  multiple of the recipe's weight decay
+    norms         the statistics of BatchNorm in the stages that are trained: "train" follows the batches; "frozen"
+                  keeps them as they are and normalises by them; "recalibrate" follows the batches, and counts them
+                  anew over the training examples at the end
     standardize   the head learns on features with the training examples' mean 0 and deviation 1, folded into it after
     solve         gives the head in closed form from features [n, dim], labels [n] and the number of classes, on frozen
                   stages; takes no epochs
     """
 
     unfrozen: int | None = None
+    stages: tuple[str, ...] | None = None
     only: Callable[[nn.Module, str], bool] | None = None
     share: float = 1.0
     lr: float = 1.0
     decay: float = 1.0
+    rates: tuple[float, ...] | None = None
     weight_decay: float = 1.0
+    norms: Norms = "train"
     standardize: bool = False
     solve: Callable[[Tensor, Tensor, int], nn.Module] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import cos, pi
 from typing import Any
 
@@ -22,7 +22,10 @@ def choose(network: Network, phase: Phase) -> dict[str, nn.Parameter]:
 
     Raises Skip when the backbone has none of the parameters that the phase picks.
     """
-    network.freeze(first_stage(network, phase))
+    first = first_stage(network, phase)
+    wanted = range(first, len(network.stages)) if phase.stages is None else _numbers(network, phase.stages)
+    after = [i for i in range(first, len(network.stages)) if i not in wanted]
+    network.freeze(first, after, norms=phase.norms == "frozen")
     head = {id(parameter) for parameter in network.head.parameters()}
     if phase.only is not None:
         for module in network.model.modules():
@@ -40,7 +43,14 @@ def first_stage(network: Network, phase: Phase) -> int:
     depth = len(network.stages)
     if phase.solve is not None:
         return depth
+    if phase.stages is not None:
+        return min(_numbers(network, phase.stages), default=depth)
     return 0 if phase.unfrozen is None else max(depth - phase.unfrozen, 0)
+
+
+def _numbers(network: Network, names: Collection[str]) -> list[int]:
+    """Return which stages have these names."""
+    return [i for i, stage in enumerate(network.stages) if stage.name in names]
 
 
 def epochs_of(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
@@ -67,12 +77,13 @@ def optimizer_for(network: Network, phase: Phase, recipe: Recipe, capturable: bo
     """Return the recipe's optimiser over a phase's trainable parameters; `capturable` in a CUDA graph.
 
     The head learns at `recipe.lr * phase.lr`, the last stage at `phase.decay` times that, and each stage before it at
-    `phase.decay` times the next. Weight decay leaves biases and norms (one dimension or none) alone, and pulls on a
-    standardised head as that head is, before it is folded. Each group keeps its peak rate under `peak`.
+    `phase.decay` times the next, times the stage's own of `phase.rates`. Weight decay leaves biases and norms (one
+    dimension or none) alone, and pulls on a standardised head as that head is, before it is folded. Each group keeps its peak rate under `peak`.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     depth = len(network.stages)
-    parts = [(network.stage_parameters(i), phase.decay ** (depth - i)) for i in range(network.frozen, depth)]
+    own = phase.rates or (1.0,) * depth
+    parts = [(network.stage_parameters(i), phase.decay ** (depth - i) * own[i]) for i in range(network.frozen, depth)]
     for named, factor in [*parts, (network.head_parameters(), 1.0)]:
         for _, parameter in named:
             if parameter.requires_grad:

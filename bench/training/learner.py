@@ -27,6 +27,7 @@ from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
 from bench.training.loop import Epoch, train
+from bench.training.norms import recalibrate
 from bench.training.passes import Cache, Forward, forward_batches, infer, side_by_side
 from bench.training.standardize import Standardized
 from bench.training.step import Lesson
@@ -250,10 +251,20 @@ class Learner:
         )  # fmt: skip
         self._settle()
         self.work.append(Work(len(labels) * epochs, feed.start, cut))
+        if phase.norms == "recalibrate":
+            self._recalibrate(feed, len(labels))
         if validation is not None:
             self.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None))
         self._done += epochs
         self._steps += len(batches(len(labels), recipe.batch_size)) * epochs
+
+    def _recalibrate(self, feed: Feed, count: int) -> None:
+        """Count the BatchNorm statistics of what has just been trained anew, over the plain view of all examples."""
+        trained = set(range(feed.cut, self.depth)) - self.network.still
+        recalibrate(self.network, feed, count, trained, self.recipe.precision)
+        self.work.append(Work(count, feed.start, None))
+        if self._best is not None:
+            self._best = replace(self._best, state=self._state())
 
     def _choose(self, phase: Phase) -> dict[str, nn.Parameter]:
         """Return the parameters that learn in a phase, and freeze all others: once for many rounds of one phase."""
