@@ -93,6 +93,9 @@ class Strategy:
         """Return the phases, given the backbone's stage names from input to output. Raises Skip with a reason."""
         return (Phase(),)
 
+    def initialise(self, head: nn.Module) -> None:
+        """Change a new head before anything learns: a linear layer, float [batch, dim] to float [batch, classes]."""
+
     def loss(self, step: Step) -> Tensor:
         """Return the mean loss of a batch: cross-entropy with the labels."""
         from torch.nn.functional import cross_entropy

@@ -78,7 +78,8 @@ def optimizer_for(network: Network, phase: Phase, recipe: Recipe, capturable: bo
 
     The head learns at `recipe.lr * phase.lr`, the last stage at `phase.decay` times that, and each stage before it at
     `phase.decay` times the next, times the stage's own of `phase.rates`. Weight decay leaves biases and norms (one
-    dimension or none) alone, and pulls on a standardised head as that head is, before it is folded. Each group keeps its peak rate under `peak`.
+    dimension or none) alone, and pulls on a standardised head as that head is, before it is folded. Each group keeps
+    its peak rate under `peak`.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     depth = len(network.stages)

@@ -329,6 +329,7 @@ class Learner:
         else:
             head = {n: self.start[f"{self.network.head_path}.{n}"] for n in self.head.state_dict()}
             self.head.load_state_dict(head)
+        self.strategy.initialise(self.head)
         self.touched = self.depth
         self.generator.set_state(self._first_draw)
         self.curve.clear()
