@@ -137,8 +137,10 @@ def tensors_of(made: Learner, stages: set[str]) -> set[str]:
 TEACHER = {"backbone": "other", "strategy": "full_finetune"}
 # What a strategy can't be made without.
 OPTIONS: dict[str, dict[str, Any]] = {
+    "consistent_distill": {"teacher": TEACHER},
     "decoupled_distill": {"teacher": TEACHER},
     "distill": {"teacher": TEACHER},
+    "hint_distill": {"teacher": TEACHER},
     "surgical": {"first": 1},
 }
 

@@ -117,10 +117,14 @@ class Network(nn.Module):
 
     def suffix(self, z: Tensor, start: int) -> Tensor:
         """Run the stages from `start` on, and the head."""
+        return self.answer(z, start)[1]
+
+    def answer(self, z: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Run the stages from `start` on, and the head; return pooled features and logits."""
         for stage in self.stages[start:]:
             z = stage.run(z)
         logits: Tensor = self.head(self.before_head(z))
-        return logits
+        return z, logits
 
     def features(self, x: Tensor) -> Tensor:
         """Return pooled features, float [batch, dim]."""

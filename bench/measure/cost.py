@@ -52,7 +52,7 @@ def sizes_of(learner: Learner, peak_memory_bytes: int | None) -> Cost:
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     return Cost(
         params_total=sum(sizes.values()),
-        params_trained=sum(sizes[name] for name in learner.trained),
+        params_trained=sum(sizes[name] for name in learner.trained) + learner.params_beside,
         peak_memory_bytes=peak_memory_bytes,
         weights_bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
     )

@@ -59,9 +59,11 @@ class Step:
     """What a loss is computed from, for one batch.
 
     `logits` float [batch, classes], `labels` int64 [batch], `parents[role]` the logits of a parent cell on the very
-    views in the batch, float [batch, classes]; `label_smoothing` is the recipe's. `weights` are the parameters that
-    learn, by the library's names, and `start` the first values of those of the backbone: a name that is not in `start`
-    is the head's.
+    views in the batch, float [batch, classes], and for a strategy with `hints` `parents["role/features"]` its pooled
+    features there, float [batch, dim]; `label_smoothing` is the recipe's. `weights` are the parameters that learn, by
+    the library's names, and `start` the first values of those of the backbone: a name that is not in `start` is the
+    head's. `features` are the network's pooled features, float [batch, dim], `beside` is what learns beside it, and
+    `phase` the number of the phase, from 0.
     """
 
     logits: Tensor
@@ -70,6 +72,9 @@ class Step:
     label_smoothing: float = 0.0
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     start: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Tensor | None = None
+    beside: nn.Module | None = None
+    phase: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,15 @@ class Strategy:
     """The contract of a strategy, with the defaults that most share.
 
     `start` is "pretrained" or "random"; weights are looked for only in the first case. `needs` names what the task
-    must provide. `version` goes up exactly when the strategy's numbers change.
+    must provide. With `hints` a step has the parents' features too. `version` goes up exactly when the strategy's
+    numbers change.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     start: ClassVar[Literal["pretrained", "random"]] = "pretrained"
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    hints: ClassVar[bool] = False
 
     def parents(self) -> Mapping[str, Mapping[str, Any]]:
         """Return, for each role, what differs from this cell in the cell that must be trained first."""
@@ -95,6 +102,13 @@ class Strategy:
 
     def initialise(self, head: nn.Module) -> None:
         """Change a new head before anything learns: a linear layer, float [batch, dim] to float [batch, classes]."""
+
+    def beside(self, dim: int, parents: Mapping[str, int]) -> nn.Module | None:
+        """Return what learns beside the network, for the loss alone, and is thrown away; None by default.
+
+        `dim` is the width of the network's features; `parents`, for a strategy with `hints`, those of its parents'.
+        """
+        return None
 
     def loss(self, step: Step) -> Tensor:
         """Return the mean loss of a batch: cross-entropy with the labels."""

@@ -73,19 +73,22 @@ def epochs_of(phases: Sequence[Phase], epochs: int) -> tuple[int, ...]:
     return tuple(given)
 
 
-def optimizer_for(network: Network, phase: Phase, recipe: Recipe, capturable: bool = False) -> Optimizer:
+def optimizer_for(
+    network: Network, phase: Phase, recipe: Recipe, capturable: bool = False, beside: nn.Module | None = None
+) -> Optimizer:
     """Return the recipe's optimiser over a phase's trainable parameters; `capturable` in a CUDA graph.
 
-    The head learns at `recipe.lr * phase.lr`, the last stage at `phase.decay` times that, and each stage before it at
-    `phase.decay` times the next, times the stage's own of `phase.rates`. Weight decay leaves biases and norms (one
-    dimension or none) alone, and pulls on a standardised head as that head is, before it is folded. Each group keeps
-    its peak rate under `peak`.
+    The head, and what learns `beside` the network, learn at `recipe.lr * phase.lr`, the last stage at `phase.decay`
+    times that, and each stage before it at `phase.decay` times the next, times the stage's own of `phase.rates`. Weight
+    decay leaves biases and norms (one dimension or none) alone, and pulls on a standardised head as that head is,
+    before it is folded. Each group keeps its peak rate under `peak`.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     depth = len(network.stages)
     own = phase.rates or (1.0,) * depth
     parts = [(network.stage_parameters(i), phase.decay ** (depth - i) * own[i]) for i in range(network.frozen, depth)]
-    for named, factor in [*parts, (network.head_parameters(), 1.0)]:
+    others = [] if beside is None else list(beside.named_parameters())
+    for named, factor in [*parts, ([*network.head_parameters(), *others], 1.0)]:
         for _, parameter in named:
             if parameter.requires_grad:
                 rate, decay = rates_of(phase, recipe)

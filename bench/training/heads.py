@@ -53,15 +53,15 @@ class Heads:
         generator: torch.Generator,
     ) -> None:
         """Train by phases of so many epochs, each head as `loop.train` would train it alone. Raises Diverged."""
-        for phase, epochs in phases:
+        for number, (phase, epochs) in enumerate(phases):
             if phase.standardize:
                 with torch.no_grad():
                     mean, std = scale_of(lessons.features[:, :, 0], dim=1)
                 features = (lessons.features - mean[:, None, None]) / std[:, None, None]
-                self._train(phase, epochs, strategy, recipe, Lessons(features, lessons.labels), generator)
+                self._train(number, phase, epochs, strategy, recipe, Lessons(features, lessons.labels), generator)
                 self._fold(mean, std)
             else:
-                self._train(phase, epochs, strategy, recipe, lessons, generator)
+                self._train(number, phase, epochs, strategy, recipe, lessons, generator)
 
     def put(self, number: int, layer: nn.Linear) -> None:
         """Put the weights of one head into a layer."""
@@ -71,6 +71,7 @@ class Heads:
 
     def _train(
         self,
+        number: int,
         phase: Phase,
         epochs: int,
         strategy: Strategy,
@@ -86,9 +87,9 @@ class Heads:
         parts = batches(count, recipe.batch_size)
         step = 0
 
-        def loss(logits: Tensor, labels: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        def loss(logits: Tensor, labels: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             weights = {f"{self.path}.weight": weight, f"{self.path}.bias": bias}
-            return strategy.loss(Step(logits, labels, {}, recipe.label_smoothing, weights, {}))
+            return strategy.loss(Step(logits, labels, {}, recipe.label_smoothing, weights, {}, x, phase=number))
 
         for epoch in range(1, epochs + 1):
             order = torch.randperm(count, generator=generator).to(device)
@@ -98,7 +99,7 @@ class Heads:
                 set_rate(optimizer, recipe.schedule, step, epochs * len(parts))
                 x, labels = lessons.features[:, order[part], view[part]], lessons.labels[:, order[part]]
                 logits = torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
-                losses = self._losses(loss, logits, labels)
+                losses = self._losses(loss, logits, labels, x)
                 optimizer.zero_grad(set_to_none=True)
                 losses.sum().backward()
                 optimizer.step()
@@ -108,15 +109,15 @@ class Heads:
             if not math.isfinite(mean):
                 raise Diverged(f"a training loss is not finite in epoch {epoch} (learning rate {rate:g})")
 
-    def _losses(self, loss: Callable[..., Tensor], logits: Tensor, labels: Tensor) -> Tensor:
+    def _losses(self, loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """Return the loss of each head, float [heads]."""
         if self._mapped:
             try:
-                mapped: Tensor = vmap(loss)(logits, labels, self.weight, self.bias)
+                mapped: Tensor = vmap(loss)(*given, self.weight, self.bias)
                 return mapped
             except Exception:  # noqa: BLE001 - a loss that decides by its numbers can't be mapped, whatever it raises
                 self._mapped = False
-        each = zip(logits, labels, self.weight, self.bias, strict=True)
+        each = zip(*given, self.weight, self.bias, strict=True)
         return torch.stack([loss(*one) for one in each])
 
     def _fold(self, mean: Tensor, std: Tensor) -> None:

@@ -80,6 +80,7 @@ class Learner:
 
     `trained` names the parameters that learnt in any phase, `shown` the examples of each round by split, `used` the
     passes whose rows were used for training (forward, split, examples, views), and `work` the passes of the loop.
+    `params_beside` counts what learnt beside the network's own parameters.
     """
 
     network: Network
@@ -100,6 +101,7 @@ class Learner:
     used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
     shown: list[tuple[str, int]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
+    params_beside: int = 0
 
     def __post_init__(self) -> None:
         self.head = self.network.head
@@ -118,6 +120,8 @@ class Learner:
         self._first_draw = self.generator.get_state()
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
         self._best: _Best | None = None
+        self._beside: nn.Module | None = None
+        self._number = 0
         self._done, self._steps, self._began = 0, 0, 0.0
 
     def tune(self, round_: Round, identity: Mapping[str, Any]) -> None:
@@ -164,8 +168,17 @@ class Learner:
         self._rewind()
         self.shown += [(s.split, len(s)) for s in (round_.train, round_.validation) if s is not None]
         with self._dropout_drawn(), self.clock.phase("train"):
-            for phase, epochs in zip(self.phases, self.epochs, strict=True):
+            self._beside = self._made_beside()
+            for number, (phase, epochs) in enumerate(zip(self.phases, self.epochs, strict=True)):
+                self._number = number
                 self._learn(phase, round_, epochs)
+
+    def _made_beside(self) -> nn.Module | None:
+        """Return what learns beside the network, drawn for this round."""
+        parents = {role: self.supply.parent(role).dim for role in self.parents} if self.strategy.hints else {}
+        beside = self.strategy.beside(self.network.dim, parents)
+        self.params_beside = 0 if beside is None else sum(p.numel() for p in beside.parameters())
+        return None if beside is None else beside.to(self.device).train()
 
     @staticmethod
     def _kind(round_: Round) -> tuple[int, int]:
@@ -178,7 +191,8 @@ class Learner:
         plain = all(first_stage(self.network, p) == self.depth and p.solve is None and not p.only for p in self.phases)
         watched = self.recipe.selection != "last" or round_.monitor is not None
         linear = type(self.head) is nn.Linear and self.recipe.precision == "fp32"
-        return plain and linear and not (drawn or watched or self.parents)
+        beside = not self.parents and self.strategy.beside(self.network.dim, {}) is not None
+        return plain and linear and not (drawn or watched or self.parents or beside)
 
     def _learn_heads(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
         """Learn the heads of rounds at once, and yield each round with its logits on test."""
@@ -240,9 +254,11 @@ class Learner:
         self.touched = min(self.touched, cut)
         if phase.standardize and cut == self.depth:
             network.replace_head(Standardized(self._features(feed, len(labels)), network.head))
-        parents = {role: self.supply.parent_logits(role, round_.train) for role in self.parents}
+        parents = self.supply.answers(round_.train, self.strategy.hints)
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
-        lesson = Lesson(feed, labels, parents, self.views.count, learning, start, self.at_once)
+        lesson = Lesson(
+            feed, labels, parents, self.views.count, learning, start, self._beside, self._number, self.at_once
+        )
         validation = self._exam(round_.validation, self.views, "features")
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
         train(

@@ -47,7 +47,7 @@ def train(
     an epoch. Raises Diverged at the end of an epoch whose loss is not finite.
     """
     device, count = lesson.labels.device, len(lesson.labels)
-    optimizer = optimizer_for(network, phase, recipe, capturable=stepping == "graph")
+    optimizer = optimizer_for(network, phase, recipe, stepping == "graph", lesson.beside)
     take = stepper_for(stepping, network, strategy, recipe, lesson, optimizer)
     parts = batches(count, recipe.batch_size)
     totals = torch.zeros(2, device=device)

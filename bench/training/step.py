@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.backbones._network import Network
 from bench.recipe import Recipe
@@ -25,9 +25,9 @@ EAGER_STEPS = 3
 class Lesson:
     """What a phase learns from, on the device.
 
-    A feed of `views` views, its labels int64 [n], and the parents' logits, float [n, views, classes]; by name, the
-    parameters that learn and the first values of those of the backbone. Of a batch, at most `at_once`
-    examples are taken at once.
+    A feed of `views` views, its labels int64 [n], and what parents answer by the names of `Step.parents`, float
+    [n, views, ...]; by name, the parameters that learn and the first values of those of the backbone; what learns
+    beside the network, and the number of the phase. Of a batch, at most `at_once` examples are taken at once.
     """
 
     feed: Feed
@@ -36,6 +36,8 @@ class Lesson:
     views: int
     weights: Mapping[str, Tensor]
     start: Mapping[str, Tensor]
+    beside: nn.Module | None = None
+    phase: int = 0
     at_once: int | None = None
 
 
@@ -46,7 +48,7 @@ class Stepper(Protocol):
 
 
 class Eager:
-    """A step as it is written; `logits` maps a batch to the network's logits.
+    """A step as it is written; `answer` maps a batch to the network's features and logits.
 
     Where fewer examples than a batch has are taken at once, so that less has to be held, the gradients of the batch are
     the sum of the pieces', each by its share of the examples. BatchNorm that learns sees the pieces.
@@ -54,13 +56,13 @@ class Eager:
 
     def __init__(
         self,
-        logits: Callable[[Tensor], Tensor],
+        answer: Callable[[Tensor], tuple[Tensor, Tensor]],
         strategy: Strategy,
         recipe: Recipe,
         lesson: Lesson,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        self.logits, self.strategy, self.recipe = logits, strategy, recipe
+        self.answer, self.strategy, self.recipe = answer, strategy, recipe
         self.lesson, self.optimizer = lesson, optimizer
 
     def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
@@ -79,8 +81,11 @@ class Eager:
         """Add to the gradients what some of a batch of `count` examples say; return the totals of a step."""
         lesson = self.lesson
         with autocast(x.device, self.recipe.precision):
-            logits = self.logits(x)
-        step = Step(logits.float(), labels, parents, self.recipe.label_smoothing, lesson.weights, lesson.start)
+            features, logits = self.answer(x)
+        step = Step(
+            logits.float(), labels, parents, self.recipe.label_smoothing, lesson.weights, lesson.start,
+            features.float(), lesson.beside, lesson.phase,
+        )  # fmt: skip
         loss = self.strategy.loss(step)
         (loss * (len(labels) / count)).backward()
         correct = (logits.detach().argmax(dim=1) == labels).sum()
@@ -153,8 +158,8 @@ def stepper_for(
     optimizer: torch.optim.Optimizer,
 ) -> Stepper:
     """Return the way to take steps that was chosen for a phase."""
-    logits: Callable[[Tensor], Tensor] = partial(network.suffix, start=lesson.feed.cut)
+    answer: Callable[[Tensor], tuple[Tensor, Tensor]] = partial(network.answer, start=lesson.feed.cut)
     if stepping == "compiled":  # fewer kernels, for each shape of a batch its own
-        logits = torch.compile(logits, dynamic=False)
-    eager = Eager(logits, strategy, recipe, lesson, optimizer)
+        answer = torch.compile(answer, dynamic=False)
+    eager = Eager(answer, strategy, recipe, lesson, optimizer)
     return Graphed(eager) if stepping == "graph" else eager

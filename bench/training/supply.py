@@ -97,6 +97,13 @@ class Supply:
                 self._networks[role] = self.parents[role].network()
         return self._networks[role]
 
+    def answers(self, selection: Selection, hints: bool) -> dict[str, Tensor]:
+        """Return what parents say of every view of the training examples, by the names of `Step.parents`."""
+        found = {role: self.parent_logits(role, selection) for role in self.parents}
+        if hints:
+            found |= {f"{role}/features": self.parent_features(role, selection) for role in self.parents}
+        return found
+
     def parent_logits(self, role: str, selection: Selection) -> Tensor:
         """Return a parent's logits on every view of the training examples, float [n, views, classes]."""
         return self._answers(role, None, "logits", selection)

@@ -1,0 +1,47 @@
+"""Patient and consistent distillation: the teacher's function is all that is learnt, view by view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.errors import OptionError
+from bench.strategies import Phase, Step, Strategy, strategies
+from bench.strategies.distill import soft_divergence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@strategies.register
+@dataclass(frozen=True)
+class ConsistentDistill(Strategy):
+    """Match a teacher's outputs on the very views that the student sees, and no label (Beyer et al., 2022, 2106.05237).
+
+    loss = T^2 * KL(softmax(teacher / T) || softmax(student / T))
+
+    It is function matching: what counts is that both see the same picture, cropped and moved alike, and that there is
+    patience. Epochs are the recipe's, the same for all strategies; give this one more with an override for
+    `{strategy: consistent_distill}`, and views to match on with the recipe's augmentation. The paper takes hundreds
+    of epochs and mixes pictures. `teacher` is as in `distill`.
+    """
+
+    name: ClassVar[str] = "consistent_distill"
+    version: ClassVar[int] = 1
+
+    teacher: dict[str, Any]
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise OptionError(f"temperature must be positive, not {self.temperature}", ("temperature",))
+
+    def parents(self) -> Mapping[str, Mapping[str, Any]]:
+        return {"teacher": self.teacher}
+
+    def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
+        return (Phase(unfrozen=None),)
+
+    def loss(self, step: Step) -> Tensor:
+        return soft_divergence(step.logits, step.parents["teacher"], self.temperature)
