@@ -141,6 +141,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "decoupled_distill": {"teacher": TEACHER},
     "distill": {"teacher": TEACHER},
     "hint_distill": {"teacher": TEACHER},
+    "soup": {"members": [{"recipe": {"lr": 1e-3}}, {"recipe": {"lr": 3e-3}}]},
     "surgical": {"first": 1},
 }
 

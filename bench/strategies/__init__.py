@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+Weights = Mapping[str, "Tensor"]
 Norms = Literal["train", "frozen", "recalibrate"]
 
 
@@ -82,7 +83,8 @@ class Strategy:
     """The contract of a strategy, with the defaults that most share.
 
     `start` is "pretrained" or "random"; weights are looked for only in the first case. `needs` names what the task
-    must provide. With `hints` a step has the parents' features too. `version` goes up exactly when the strategy's
+    must provide. With `hints` a step has the parents' features too; with `merges` the network that
+    comes out is merged from others. `version` goes up exactly when the strategy's
     numbers change.
     """
 
@@ -91,6 +93,7 @@ class Strategy:
     start: ClassVar[Literal["pretrained", "random"]] = "pretrained"
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     hints: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
 
     def parents(self) -> Mapping[str, Mapping[str, Any]]:
         """Return, for each role, what differs from this cell in the cell that must be trained first."""
@@ -109,6 +112,15 @@ class Strategy:
         `dim` is the width of the network's features; `parents`, for a strategy with `hints`, those of its parents'.
         """
         return None
+
+    def merge(self, path: Sequence[Weights], parents: Mapping[str, Weights]) -> Weights:
+        """Return the weights that come out, for a strategy with `merges`: by default those of the last phase.
+
+        `path` has the network's parameters at the beginning and at the end of each phase, `parents` those of each
+        parent. Statistics of BatchNorm belong to the weights that they were counted with, and are never merged: they
+        are counted anew over the training examples, or, where the result is one of those given, they are its own.
+        """
+        return path[-1]
 
     def loss(self, step: Step) -> Tensor:
         """Return the mean loss of a batch: cross-entropy with the labels."""

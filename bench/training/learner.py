@@ -27,6 +27,7 @@ from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
 from bench.training.loop import Epoch, train
+from bench.training.merging import State, merge
 from bench.training.norms import recalibrate
 from bench.training.passes import Cache, Forward, forward_batches, infer, side_by_side
 from bench.training.standardize import Standardized
@@ -169,9 +170,24 @@ class Learner:
         self.shown += [(s.split, len(s)) for s in (round_.train, round_.validation) if s is not None]
         with self._dropout_drawn(), self.clock.phase("train"):
             self._beside = self._made_beside()
+            path = [self._state()] if self.strategy.merges else []
             for number, (phase, epochs) in enumerate(zip(self.phases, self.epochs, strict=True)):
                 self._number = number
                 self._learn(phase, round_, epochs)
+                path += [self._state()] if self.strategy.merges else []
+            if self.strategy.merges:
+                self._merge(path, round_)
+
+    def _merge(self, path: Sequence[State], round_: Round) -> None:
+        """Put the merged network in the place of the trained one, with statistics of its own."""
+        parents = {role: self.supply.parent(role).model.state_dict() for role in self.parents}
+        counted = merge(self.network, self.strategy, path, parents)
+        self.touched = 0
+        self.trained |= {n for n, p in self.network.model.named_parameters() if not torch.equal(p, path[0][n])}
+        if not counted and self.network.batch_norms():
+            feed = self.supply.feed(round_.train, 0, self.views, "features", plain=True)
+            recalibrate(self.network, feed, len(round_.train), range(self.depth), self.recipe.precision)
+            self.work.append(Work(len(round_.train), 0, None))
 
     def _made_beside(self) -> nn.Module | None:
         """Return what learns beside the network, drawn for this round."""
@@ -192,7 +208,7 @@ class Learner:
         watched = self.recipe.selection != "last" or round_.monitor is not None
         linear = type(self.head) is nn.Linear and self.recipe.precision == "fp32"
         beside = not self.parents and self.strategy.beside(self.network.dim, {}) is not None
-        return plain and linear and not (drawn or watched or self.parents or beside)
+        return plain and linear and not (drawn or watched or self.parents or beside or self.strategy.merges)
 
     def _learn_heads(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
         """Learn the heads of rounds at once, and yield each round with its logits on test."""
