@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from bench.errors import OptionError, Skip
 from bench.strategies import Phase, Step
-from bench.strategies.finetune import Finetune, probe_head
+from bench.strategies._probe import probe, probe_head
+from bench.strategies.finetune import Finetune
 from bench.strategies.full_finetune import FullFinetune
 from bench.training.feed import ActivationFeed
 from bench.training.norms import MOST, recalibrate
@@ -185,6 +186,27 @@ def test_the_probe_is_sklearns_ridge_regression_times_one_number(count, dim):
     gap, scale = min(gaps)
     assert gap < 1e-3
     assert np.log2(scale) == pytest.approx(round(np.log2(scale)), abs=1e-3)
+
+
+def test_what_the_probe_says_without_an_example_is_what_a_probe_of_the_others_says_of_it():
+    from sklearn.linear_model import Ridge
+
+    features, labels = rows(4, 24, 8, 3)
+    x, y = features.double().numpy(), one_hot(labels, 3).double().numpy()
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    found = probe(features, labels, 3).without.numpy()
+    gaps = []
+    for power in range(-3, 4):
+        alpha = np.square(np.linalg.svd(z, compute_uv=False)).mean() * 10.0**power
+        theirs = np.stack(
+            [
+                Ridge(alpha=alpha, tol=1e-12).fit(np.delete(z, i, 0), np.delete(y, i, 0)).predict(z[i : i + 1])[0]
+                for i in range(24)
+            ]
+        )
+        scale = (found * theirs).sum() / (theirs**2).sum()
+        gaps.append(np.abs(found - scale * theirs).max())
+    assert min(gaps) < 1e-6
 
 
 def test_the_probe_is_chosen_by_leaving_each_example_out():

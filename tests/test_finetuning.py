@@ -44,7 +44,7 @@ HEAD = {"head.weight", "head.bias"}
         (lambda: LpFt(lr=0.0), "lr must be positive"),
         (lambda: Discriminative(decay=0.0), "decay must be in"),
         (lambda: Discriminative(rates=(0.1, 0.0)), "rates must be positive"),
-        (lambda: Surgical(), "needs one of stages, first, last, and has none"),
+        (lambda: Surgical(), "needs one of stages, first, last, auto, and has none"),
         (lambda: Surgical(first=1, last=1), "and has first and last"),
         (lambda: Surgical(first=-1), "first must be 0 or more"),
         (lambda: L2Sp(pull=-1.0), "pull must be 0 or more"),

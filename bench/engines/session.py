@@ -87,6 +87,8 @@ class Session:
             details["at_once"] = learner.at_once
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
+        if learner.notes:
+            details["decided"] = learner.notes
         record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)
         record = with_drift(record, before, after)
         account = Account(self.job, self.cell, learner)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from bench.registry import Registry
 
@@ -38,6 +38,8 @@ class Phase:
                   keeps them as they are and normalises by them; "recalibrate" follows the batches, and counts them
                   anew over the training examples at the end
     standardize   the head learns on features with the training examples' mean 0 and deviation 1, folded into it after
+    decide        gives the phase that is trained in the place of this one, from a look at the round when its turn
+                  comes; it keeps this one's share, and a trial of speed is made for this one as it is written
     solve         gives the head in closed form from features [n, dim], labels [n] and the number of classes, on frozen
                   stages; takes no epochs
     """
@@ -53,6 +55,35 @@ class Phase:
     norms: Norms = "train"
     standardize: bool = False
     solve: Callable[[Tensor, Tensor, int], nn.Module] | None = None
+    decide: Callable[[Look], Phase] | None = None
+
+
+class Look(Protocol):
+    """What a strategy may see of a round before it decides on a phase: the training examples, and never the test split.
+
+    `stages` are the backbone's, input to output; `labels` int64 [n] in [0, classes). What is looked at costs time,
+    which is the strategy's own.
+    """
+
+    stages: tuple[str, ...]
+    labels: Tensor
+    classes: int
+
+    def features(self) -> Tensor:
+        """Return the pooled features of the plain view of each example, float [n, dim], by the network as it is now."""
+        ...
+
+    def pixels(self) -> Tensor:
+        """Return the plain view of each example as numbers, 16 x 16 points of it or fewer, float [n, values]."""
+        ...
+
+    def relative_gradients(self) -> tuple[float, ...]:
+        """Return |g| / |w| of each stage, g the gradient of the mean cross-entropy over all examples in eval mode."""
+        ...
+
+    def note(self, **said: Any) -> None:
+        """Write into the record, as plain JSON, what was found and what was decided."""
+        ...
 
 
 @dataclass(frozen=True)

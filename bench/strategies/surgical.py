@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.errors import OptionError, Skip
-from bench.strategies import Phase, Strategy, strategies
+from bench.strategies import Look, Phase, Strategy, strategies
 
-WAYS = ("stages", "first", "last")
+WAYS = ("stages", "first", "last", "auto")
 
 
 @strategies.register
@@ -20,6 +20,11 @@ class Surgical(Strategy):
     Say which in one way: `stages` by name, the `first` so many, or the `last` so many. The paper finds that the first
     ones do best where pictures look otherwise than in the pretraining, and the last ones where the classes differ.
     All other stages, those after the trained ones too, are frozen: weights, and statistics as well.
+
+    With `auto` every stage learns at lr * r_i / max r, where r_i = |g_i| / |w_i| is the relative gradient norm of stage
+    i (Auto-RGN there): a stage that has little to change is next to frozen. The paper measures r at every epoch, on a
+    model whose head fits already; here the head is new, is trained alone for the part `probe` of the epochs, and r is
+    measured once after that. The record says what it was.
     """
 
     name: ClassVar[str] = "surgical"
@@ -28,16 +33,23 @@ class Surgical(Strategy):
     stages: tuple[str, ...] = ()
     first: int = 0
     last: int = 0
+    auto: bool = False
+    probe: float = 0.25
 
     def __post_init__(self) -> None:
         for name in ("first", "last"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} must be 0 or more, not {getattr(self, name)}", (name,))
+        if not 0 < self.probe < 1:
+            raise OptionError(f"probe must be between 0 and 1, not {self.probe}", ("probe",))
         ways = [name for name in WAYS if getattr(self, name)]
         if len(ways) != 1:
             raise OptionError(f"surgical needs one of {', '.join(WAYS)}, and has {' and '.join(ways) or 'none'}")
 
     def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
+        if self.auto:
+            head = Phase(unfrozen=0, standardize=True, share=self.probe)
+            return (head, Phase(decide=by_gradient, share=1 - self.probe))
         return (Phase(stages=self._chosen(stages)),)
 
     def _chosen(self, stages: Sequence[str]) -> tuple[str, ...]:
@@ -50,3 +62,12 @@ class Surgical(Strategy):
         if self.stages:
             return self.stages
         return tuple(stages[: self.first] if self.first else stages[-self.last :])
+
+
+def by_gradient(look: Look) -> Phase:
+    """Return the phase in which each stage learns at the rate of its relative gradient norm, 1 the largest."""
+    found = look.relative_gradients()
+    most = max(found)
+    rates = tuple(each / most if most > 0 else 1.0 for each in found)
+    look.note(relative_rates=[round(rate, 4) for rate in rates])
+    return Phase(unfrozen=None, rates=rates)

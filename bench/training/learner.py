@@ -26,6 +26,7 @@ from bench.training.feed import Feed, batches
 from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
+from bench.training.look import Look
 from bench.training.loop import Epoch, train
 from bench.training.merging import State, merge
 from bench.training.norms import recalibrate
@@ -81,7 +82,8 @@ class Learner:
 
     `trained` names the parameters that learnt in any phase, `shown` the examples of each round by split, `used` the
     passes whose rows were used for training (forward, split, examples, views), and `work` the passes of the loop.
-    `params_beside` counts what learnt beside the network's own parameters.
+    `params_beside` counts what learnt beside the network's own parameters, and `notes` are what the strategy said of
+    its decisions.
     """
 
     network: Network
@@ -103,6 +105,7 @@ class Learner:
     shown: list[tuple[str, int]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     params_beside: int = 0
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.head = self.network.head
@@ -257,8 +260,28 @@ class Learner:
             self.work.append(Work(count, feed.start, None))
         return self._outputs(feed, count, self.depth).float()
 
+    def _decided(self, phase: Phase, round_: Round) -> Phase:
+        """Return a phase, or the one that the strategy decides on in its place."""
+        if phase.decide is None:
+            return phase
+        train = round_.train
+
+        def feed(cut: int) -> Feed:
+            return self.supply.feed(train, cut, self.views, "features", plain=True)
+
+        look = Look(
+            self.network, train, len(round_.classes),
+            lambda: self._features(feed(self.touched), len(train)), lambda: feed(0), self.recipe.precision,
+        )  # fmt: skip
+        decided = phase.decide(look)
+        self.work += [Work(len(train), 0, 0)] * look.passes
+        self.notes += [look.notes] if look.notes else []
+        self._chosen = None
+        return decided
+
     def _learn(self, phase: Phase, round_: Round, epochs: int) -> None:
         """Run one phase."""
+        phase = self._decided(phase, round_)
         network, recipe, cut = self.network, self.recipe, first_stage(self.network, phase)
         learning = self._choose(phase)
         plain = phase.solve is not None
