@@ -29,6 +29,8 @@ class Phase:
     unfrozen      how many of the backbone's last stages are trained: 0 the head alone, None all of them
     stages        the stages that are trained, by name, in the place of `unfrozen`; all others are frozen
     only          of these, the parameters for which it says yes, given the module that holds one and its name there
+    adapt         gives a layer of theirs what learns in the place of its weight, a module from that to the one that is
+                  used, or None; their own parameters are frozen then, and in the end it is a part of the weight
     share         the part of the recipe's epochs that this phase gets, beside the shares of the others
     lr            multiple of the recipe's learning rate
     decay         each stage further from the head learns at `decay` times the rate of the one after it
@@ -47,6 +49,7 @@ class Phase:
     unfrozen: int | None = None
     stages: tuple[str, ...] | None = None
     only: Callable[[nn.Module, str], bool] | None = None
+    adapt: Callable[[nn.Module], nn.Module | None] | None = None
     share: float = 1.0
     lr: float = 1.0
     decay: float = 1.0

@@ -27,10 +27,11 @@ def choose(network: Network, phase: Phase) -> dict[str, nn.Parameter]:
     after = [i for i in range(first, len(network.stages)) if i not in wanted]
     network.freeze(first, after, norms=phase.norms == "frozen")
     head = {id(parameter) for parameter in network.head.parameters()}
-    if phase.only is not None:
+    if phase.only is not None or phase.adapt is not None:
         for module in network.model.modules():
             for name, parameter in module.named_parameters(recurse=False):
-                if parameter.requires_grad and id(parameter) not in head and not phase.only(module, name):
+                picked = phase.adapt is None and phase.only is not None and phase.only(module, name)
+                if parameter.requires_grad and id(parameter) not in head and not picked:
                     parameter.requires_grad_(False)
     learning = {name: parameter for name, parameter in network.model.named_parameters() if parameter.requires_grad}
     if phase.only is not None and all(id(parameter) in head for parameter in learning.values()):

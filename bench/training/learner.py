@@ -21,6 +21,7 @@ from bench.recipe import Augment, Recipe
 from bench.record import Point
 from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
+from bench.training.adapters import attach, detach, merged_state
 from bench.training.autotune import Autotune, Stretch, Verdict, modes
 from bench.training.feed import Feed, batches
 from bench.training.folded import folded
@@ -80,10 +81,10 @@ class Learner:
     of the round. Randomness comes from `generator` alone, and each round starts from its first state: what a round
     gives does not depend on the rounds before it.
 
-    `trained` names the parameters that learnt in any phase, `shown` the examples of each round by split, `used` the
-    passes whose rows were used for training (forward, split, examples, views), and `work` the passes of the loop.
-    `params_beside` counts what learnt beside the network's own parameters, and `notes` are what the strategy said of
-    its decisions.
+    `trained` names the parameters that learnt in any phase, `adapted` the weights that an adapter became a part of, and
+    `params_beside` counts what learnt beside the network's own parameters. `shown` has the examples of each round by
+    split, `used` the passes whose rows were used for training (forward, split, examples, views), `work` the passes of
+    the loop, and `notes` what the strategy said of its decisions.
     """
 
     network: Network
@@ -104,6 +105,7 @@ class Learner:
     used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
     shown: list[tuple[str, int]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
+    adapted: set[str] = field(default_factory=set)
     params_beside: int = 0
     notes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -294,6 +296,7 @@ class Learner:
         if phase.standardize and cut == self.depth:
             network.replace_head(Standardized(self._features(feed, len(labels)), network.head))
         parents = self.supply.answers(round_.train, self.strategy.hints)
+        self._attach(phase)
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
         lesson = Lesson(
             feed, labels, parents, self.views.count, learning, start, self._beside, self._number, self.at_once
@@ -327,6 +330,12 @@ class Learner:
             self._chosen = phase, choose(self.network, phase)
             self.trained |= self._chosen[1].keys()
         return self._chosen[1]
+
+    def _attach(self, phase: Phase) -> None:
+        """Have adapters learn in the place of the weights that a phase adapts."""
+        attached = attach(self.network, phase)
+        self.adapted |= attached.keys()
+        self.params_beside += sum(p.numel() for adapter in attached.values() for p in adapter.parameters())
 
     def _exam(self, selection: Selection | None, views: Views, phase: str) -> Exam | None:
         """Return what an epoch is measured on."""
@@ -364,7 +373,8 @@ class Learner:
             self.selected_epoch = epoch
 
     def _settle(self) -> None:
-        """End a phase with a plain head, and at the best epoch so far, buffers included, when there was a selection."""
+        """End a phase with a plain model, and at the best epoch so far, buffers included, if there was a selection."""
+        detach(self.network)
         if self._best is not None:
             self.network.replace_head(self._best.head)
             self.network.load(self._best.state)
@@ -374,10 +384,11 @@ class Learner:
             self._best = _Best(self._best.score, self.network.head, self._state())
 
     def _state(self) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self.network.model.state_dict().items()}
+        return merged_state(self.network.model)
 
     def _rewind(self) -> None:
         """Go back to the first weights, the head's own included, and to the first draw."""
+        detach(self.network)
         self.network.replace_head(self.head)
         if self.touched < self.depth:
             self.network.load(self.start)

@@ -1,0 +1,169 @@
+"""Low-rank adaptation: what learns, what it becomes, and peft's numbers on the same weights."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from learners import RECIPE, changed, learner, network_of, round_of, state_of
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import parametrize
+
+from bench.errors import OptionError, Skip
+from bench.measure.cost import sizes_of
+from bench.strategies import Phase
+from bench.strategies.lora import LoRA
+from bench.training.adapters import attach, detach, merged_state
+from bench.training.groups import choose
+
+STAGES = ["stem", "middle", "last"]
+HEAD = {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("made", "wrong"),
+    [(lambda: LoRA(rank=0), "rank must be 1 or more"), (lambda: LoRA(alpha=0.0), "alpha must be positive")],
+)
+def test_an_option_out_of_range_is_refused(made, wrong):
+    with pytest.raises(OptionError, match=wrong):
+        made()
+
+
+def test_the_count_that_learns_is_the_formula_and_not_the_merged_weights(tmp_path):
+    made = learner(tmp_path, LoRA(rank=4))
+    before = state_of(made.network)
+    made.fit(round_of(24))
+    # rank x (outputs + inputs x kernel) of each convolution, and a head of 32 features for 3 classes.
+    formula = 4 * ((8 + 3 * 9) + (16 + 8 * 9) + (32 + 16 * 9)) + 32 * 3 + 3
+    assert sizes_of(made, None).params_trained == formula
+    assert sizes_of(made, None).params_total == sum(
+        t.numel() for n, t in before.items() if "running" not in n and "num" not in n
+    )
+    assert made.trained == HEAD
+    assert changed(before, state_of(made.network)) == HEAD | {f"{s}.0.weight" for s in STAGES}
+
+
+@pytest.mark.parametrize("backbone", ["toy_cnn", "test_vit", "tf_efficientnet_lite0"])
+def test_what_comes_out_is_the_librarys_own_model_with_a_change_of_low_rank(tmp_path, backbone):
+    made = learner(tmp_path, LoRA(rank=2), replace(RECIPE, epochs=1), backbone)
+    before, layers = state_of(made.network), repr(made.network.model)
+    made.fit(round_of(16))
+    after = state_of(made.network)
+    assert repr(made.network.model) == layers
+    head = f"{made.network.head_path}."
+    moved = {name for name in changed(before, after) if not name.startswith(head)}
+    assert moved == made.adapted
+    assert not any(parametrize.is_parametrized(m) for m in made.network.modules())
+    for name in moved:
+        difference = (after[name] - before[name]).flatten(1).double()
+        spectrum = torch.linalg.svdvals(difference)
+        assert spectrum[0] > 0
+        assert spectrum[2] < 0.01 * spectrum[0]
+
+
+def test_at_first_nothing_has_changed():
+    network, strategy = network_of(), LoRA()
+    x = network.noise(4)
+    network.eval()
+    with torch.no_grad():
+        before = network(x)
+        attach(network, strategy.phases(STAGES)[0])
+        assert torch.equal(network(x), before)
+
+
+def test_the_state_of_an_adapted_model_is_what_it_becomes():
+    network = network_of().eval()
+    adapters = attach(network, LoRA().phases(STAGES)[0])
+    with torch.no_grad():
+        for adapter in adapters.values():
+            adapter.b.normal_(generator=torch.Generator().manual_seed(0))
+        x = network.noise(4)
+        wanted = network(x)
+    state = merged_state(network.model)
+    detach(network)
+    assert not changed(state, state_of(network))
+    with torch.no_grad():
+        assert torch.allclose(network(x), wanted, atol=1e-5)
+
+
+def test_the_best_epoch_is_kept_with_its_adapters(tmp_path):
+    recipe = replace(RECIPE, epochs=6, lr=0.3, schedule="constant", selection="best_val", validation=0.5)
+    one = round_of(24, recipe)
+    made = learner(tmp_path, LoRA(), recipe)
+    taken, select = [], made._select
+
+    def noted(validation, epoch):
+        taken.append(merged_state(made.network.model))
+        select(validation, epoch)
+
+    made._select = noted
+    made.fit(one)
+    assert len(taken) == 6
+    assert not changed(taken[made.selected_epoch - 1], state_of(made.network))
+
+
+def test_a_backbone_without_layers_to_adapt_is_a_skip():
+    with pytest.raises(Skip, match="has none of the layers"):
+        attach(network_of(), Phase(adapt=lambda module: None))
+
+
+def test_stages_that_are_frozen_are_not_adapted():
+    network = network_of()
+    phase = Phase(unfrozen=1, adapt=LoRA().adapter)
+    choose(network, phase)
+    assert set(attach(network, phase)) == {"last.0.weight"}
+
+
+@pytest.mark.parametrize("alpha", [8.0, 20.0])
+def test_training_gives_what_peft_gives_from_the_same_weights(alpha):
+    """Losses, both factors and the merged weights, over steps of plain gradient descent on the same batch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from peft import LoraConfig, inject_adapter_in_model
+
+        mine = network_of().eval()
+        mine.model.append(nn.Identity())
+        theirs = copy.deepcopy(mine.model)
+        config = LoraConfig(r=8, lora_alpha=int(alpha), target_modules=["stem.0", "middle.0", "last.0"])
+        theirs = inject_adapter_in_model(config, theirs).eval()
+
+    phase = LoRA(rank=8, alpha=alpha).phases(STAGES)[0]
+    choose(mine, phase)
+    adapters = attach(mine, phase)
+    with torch.no_grad():
+        for name, adapter in adapters.items():
+            layer = theirs.get_submodule(name.removesuffix(".weight"))
+            layer.lora_A["default"].weight.copy_(adapter.a.view_as(layer.lora_A["default"].weight))
+    for parameter in theirs.head.parameters():
+        parameter.requires_grad_(True)
+    x, labels = mine.noise(6), torch.arange(6) % 3
+    losses: dict[str, list[float]] = {"mine": [], "theirs": []}
+    for who, model in (("mine", mine.model), ("theirs", theirs)):
+        learns = [p for p in model.parameters() if p.requires_grad]
+        descent = torch.optim.SGD(learns, lr=0.5)
+        for _ in range(5):
+            loss = cross_entropy(model(x), labels)
+            losses[who].append(float(loss.detach()))
+            descent.zero_grad()
+            loss.backward()
+            descent.step()
+    assert losses["mine"] == pytest.approx(losses["theirs"], rel=1e-5)
+    assert losses["mine"][-1] < losses["mine"][0]
+    for name, adapter in adapters.items():
+        layer = theirs.get_submodule(name.removesuffix(".weight"))
+        assert torch.allclose(
+            adapter.a.detach().flatten(), layer.lora_A["default"].weight.detach().flatten(), atol=1e-5
+        )
+        assert torch.allclose(
+            adapter.b.detach().flatten(), layer.lora_B["default"].weight.detach().flatten(), atol=1e-5
+        )
+        layer.merge()
+    detach(mine)
+    for stage in STAGES:
+        merged = theirs.get_submodule(f"{stage}.0").base_layer.weight
+        assert np.allclose(mine.model.get_submodule(f"{stage}.0").weight.detach(), merged.detach(), atol=1e-5)
