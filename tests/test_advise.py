@@ -113,6 +113,26 @@ def test_strategies_are_told_apart_by_what_they_train_not_by_their_names():
     assert kinds["distill"] is None
 
 
+@pytest.mark.parametrize(
+    ("shares", "weights", "kind"),
+    [
+        ([0.0, 0.0, 0.0], "pretrained", "frozen"),
+        ([0.0, 0.0, 1.0], "pretrained", "partial"),
+        ([1.0, 1.0, 1.0], "pretrained", "full"),
+        ([1.0, 1.0, 1.0], "random", "scratch"),
+        ([0.0, 0.0, 0.0], "random", None),  # a frozen backbone of random weights
+        ([1.0, 0.0, 0.0], "pretrained", None),  # the first stages
+        ([0.02, 0.01, 0.01], "pretrained", None),  # norms
+    ],
+)
+def test_what_is_none_of_the_four_kinds_is_not_taken_for_one(shares, weights, kind):
+    backbone = {"name": "lite0", "source": "timm", "weights": weights, "digest": "d"}
+    details = {"trained_shares": {str(i): share for i, share in enumerate(shares)}}
+    of = record(replace(cell("any"), backbone=backbone), 0.5)
+    (section,) = sections(study([replace(of, details={**of.details, **details})]))
+    assert kind_of(section.lines[0], 100) == kind
+
+
 def test_the_rule_of_thumb_goes_by_labels_a_class_and_likeness():
     (section,) = sections(with_classes(homework()))
     found = {board.size: rule_of_thumb(board) for board in boards(section, "accuracy")}

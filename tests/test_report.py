@@ -311,6 +311,16 @@ def test_labels_show_only_the_options_that_differ():
     assert labels([{"name": "a", "t": {"x": 1}}, {"name": "a", "t": {"x": 2}}]) == ["a(t.x=1)", "a(t.x=2)"]
 
 
+def test_figures_of_very_many_strategies_have_room_for_their_axes(tmp_path):
+    """Else matplotlib warns, and a warning is an error."""
+    names = [f"a strategy with a long name, number {i}" for i in range(28)]
+    made = study([record(cell(name, n), 0.5 + 0.01 * i) for i, name in enumerate(names) for n in (100, 500)])
+    for figure in page(made).figures():
+        width, height = (float(v) for v in re.findall(r'(?:width|height)="([\d.]+)pt"', figure.svg.decode())[:2])
+        assert height > 0.9 * width
+    assert write(made, tmp_path).exists()
+
+
 def test_each_data_set_and_backbone_has_its_own_section_and_one_colour_a_strategy():
     pairs = [("digits", "resnet18"), ("digits", "vit"), ("fashion_mnist", "resnet18")]
     made = study(

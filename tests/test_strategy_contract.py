@@ -10,9 +10,15 @@ import pages
 import pytest
 from learners import RECIPE, changed, every_strategy, learner, network_of, round_of, state_of, tensors_of
 
-from bench.measure.cost import sizes_of
+from bench.measure.cost import sizes_of, trained_shares
 from bench.recipe import Augment
 from bench.strategies import Strategy
+from bench.strategies.feature_extract import FeatureExtract
+from bench.strategies.full_finetune import FullFinetune
+from bench.strategies.lora import LoRA
+from bench.strategies.norm_only import NormOnly
+from bench.strategies.partial_finetune import PartialFinetune
+from bench.strategies.surgical import Surgical
 from bench.training.learner import Learner
 
 SIX = replace(RECIPE, epochs=6, augment=Augment(flip=True))
@@ -48,9 +54,29 @@ def test_only_what_a_strategy_declares_changes_and_frozen_buffers_are_byte_ident
     before = state_of(student.network)
     student.fit(round_of(24, SIX))
     moved = changed(before, state_of(student.network))
-    assert moved & parameters <= student.trained | student.adapted
+    assert moved & parameters <= student.trained | student.adapted.keys()
     learnt = {s.name for s in student.network.stages if tensors_of(student, {s.name}) & student.trained}
     assert {name for name in moved - parameters if name not in tensors_of(student, learnt)} == set()
+
+
+@pytest.mark.parametrize(
+    ("made_as", "shares"),
+    [
+        (FeatureExtract(), [0, 0, 0]),
+        (PartialFinetune(unfreeze=1), [0, 0, 1]),
+        (FullFinetune(), [1, 1, 1]),
+        (Surgical(first=1), [1, 0, 0]),
+        (NormOnly(), [16 / 232, 32 / 1184, 64 / 4672]),
+        (LoRA(rank=1), [(8 + 27) / 232, (16 + 72) / 1184, (32 + 144) / 4672]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_part_of_each_stage_that_learnt_is_told(made_as, shares, tmp_path):
+    student = made(tmp_path, made_as)
+    student.fit(round_of(24, SIX))
+    assert trained_shares(student) == pytest.approx(
+        dict(zip(["stem", "middle", "last"], shares, strict=True)), abs=1e-6
+    )
 
 
 def test_a_strategy_gives_the_same_to_the_byte_when_it_is_run_again(strategy, tmp_path):

@@ -22,6 +22,7 @@ from bench.errors import BenchError, DataError
 from bench.files import replacing
 from bench.measure.calibration import Kernels, calibrate
 from bench.measure.clock import Clock
+from bench.measure.cost import trained_shares
 from bench.measure.environment import environment
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.recipe import Recipe
@@ -87,6 +88,7 @@ class Session:
             details["at_once"] = learner.at_once
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
+        details["trained_shares"] = trained_shares(learner)
         if learner.notes:
             details["decided"] = learner.notes
         record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)

@@ -58,6 +58,17 @@ def sizes_of(learner: Learner, peak_memory_bytes: int | None) -> Cost:
     )
 
 
+def trained_shares(learner: Learner) -> dict[str, float]:
+    """Return which part of each stage's parameters learnt, an adapter by its own; stages without any are left out."""
+    network, shares = learner.network, {}
+    for i, stage in enumerate(network.stages):
+        sizes = {name: p.numel() for name, p in network.stage_parameters(i) if name not in network.fixed}
+        learnt = sum(n if name in learner.trained else learner.adapted.get(name, 0) for name, n in sizes.items())
+        if sizes:
+            shares[stage.name] = round(learnt / sum(sizes.values()), 6)
+    return shares
+
+
 def counted_for(learner: Learner) -> Counted:
     """Return a function that gives the operations of a network by stage, and counts each network once."""
     return cache(partial(operations_of, trained=frozenset(learner.trained)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,14 +79,33 @@ def choose(board: Board, limits: Limits = NO_LIMITS) -> Choice:
 
 
 def kind_of(line: Line, size: int) -> Kind | None:
-    """Return what a strategy trains, by where it starts and by the share of parameters that learn; None if unknown."""
+    """Return what a strategy trains, by where it starts and which parameters of each stage learn.
+
+    None where it is not known, and for what is none of the four: norms alone, say, or the first stages.
+    """
     records = [r for r in line.at(size) if r.status == "ok"]
     trained, total = line.median(size, "cost.params_trained"), line.median(size, "cost.params_total")
     if not records or trained is None or not total or records[0].cell.parents:
         return None
+    shares = records[0].details.get("trained_shares")
+    kind = _by_stage(list(shares.values())) if isinstance(shares, Mapping) else _by_count(trained / total)
     if records[0].cell.backbone.get("weights") == "random":
-        return "scratch"
-    share = trained / total
+        return "scratch" if kind == "full" else None
+    return kind
+
+
+def _by_stage(shares: Sequence[float]) -> Kind | None:
+    """Return the kind by the part of each stage that learns, input to output: the last ones whole, and no other."""
+    whole = [share >= WHOLE_SHARE for share in shares]
+    if not any(shares):
+        return "frozen"
+    if any(0 < share < WHOLE_SHARE for share in shares) or whole != sorted(whole):
+        return None
+    return "full" if all(whole) else "partial"
+
+
+def _by_count(share: float) -> Kind:
+    """Return the kind by the part of all parameters that learns, for a record that does not tell stages apart."""
     return "frozen" if share <= HEAD_SHARE else "full" if share >= WHOLE_SHARE else "partial"
 
 

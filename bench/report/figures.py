@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 Drawn = list[tuple[Any, str]]
+# A legend of more rows than this makes the figure higher, by so much a row.
+LEGEND_ROWS, LEGEND_ROW_INCHES = 6, 0.23
 
 
 def draw(
@@ -225,6 +227,9 @@ def _legend(canvas: Canvas, drawn: Drawn) -> None:
     longest = max(len(label) for _, label in drawn)
     width = canvas.get_figwidth()
     columns = max(1, min(len(drawn), int(width * 12 / (longest + 6))))
+    # A legend of many rows would leave no room for the axes.
+    more = max(0, -(-len(drawn) // columns) - LEGEND_ROWS)
+    canvas.set_figheight(canvas.get_figheight() + more * LEGEND_ROW_INCHES)
     canvas.legend([a for a, _ in drawn], [label for _, label in drawn], loc="outside lower center", ncols=columns)
 
 

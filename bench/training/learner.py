@@ -81,10 +81,10 @@ class Learner:
     of the round. Randomness comes from `generator` alone, and each round starts from its first state: what a round
     gives does not depend on the rounds before it.
 
-    `trained` names the parameters that learnt in any phase, `adapted` the weights that an adapter became a part of, and
-    `params_beside` counts what learnt beside the network's own parameters. `shown` has the examples of each round by
-    split, `used` the passes whose rows were used for training (forward, split, examples, views), `work` the passes of
-    the loop, and `notes` what the strategy said of its decisions.
+    `trained` names the parameters that learnt in any phase, `adapted` has the size of the adapter that became a part of
+    a weight, and `params_beside` counts what learnt beside the network's own parameters. `shown` has the examples of
+    each round by split, `used` the passes whose rows were used for training (forward, split, examples, views), `work`
+    the passes of the loop, and `notes` what the strategy said of its decisions.
     """
 
     network: Network
@@ -105,7 +105,7 @@ class Learner:
     used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
     shown: list[tuple[str, int]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
-    adapted: set[str] = field(default_factory=set)
+    adapted: dict[str, int] = field(default_factory=dict)
     params_beside: int = 0
     notes: list[dict[str, Any]] = field(default_factory=list)
 
@@ -334,8 +334,9 @@ class Learner:
     def _attach(self, phase: Phase) -> None:
         """Have adapters learn in the place of the weights that a phase adapts."""
         attached = attach(self.network, phase)
-        self.adapted |= attached.keys()
-        self.params_beside += sum(p.numel() for adapter in attached.values() for p in adapter.parameters())
+        counts = {name: sum(p.numel() for p in adapter.parameters()) for name, adapter in attached.items()}
+        self.adapted |= counts
+        self.params_beside += sum(counts.values())
 
     def _exam(self, selection: Selection | None, views: Views, phase: str) -> Exam | None:
         """Return what an epoch is measured on."""
