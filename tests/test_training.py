@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -307,6 +307,23 @@ def test_a_learner_of_one_round_gives_what_a_learner_of_many_gives(tmp_path):
             alone = learner(tmp_path / "alone", strategy)
             alone.fit(episode)
             assert np.allclose(alone.logits(episode.test), logits, atol=1e-5)
+
+
+def test_many_heads_at_once_see_the_features_and_the_phase_that_one_alone_sees(tmp_path):
+    @dataclass(frozen=True)
+    class Sees(Sketch):
+        """Cross-entropy and, from the second phase on, a pull that depends on the features."""
+
+        def loss(self, step):
+            (weight,) = (w for w in step.weights.values() if w.dim() == 2)
+            return super().loss(step) + step.phase * step.features.square().mean() * weight.square().sum()
+
+    strategy = Sees((Phase(unfrozen=0), Phase(unfrozen=0, lr=3.0)))
+    episodes = list(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(6)))
+    for episode, logits in learner(tmp_path / "many", strategy).learn(episodes):
+        alone = learner(tmp_path / "alone", strategy)
+        alone.fit(episode)
+        assert np.allclose(alone.logits(episode.test), logits, atol=1e-5)
 
 
 def test_dropout_is_drawn_from_the_cells_own_generator(tmp_path):

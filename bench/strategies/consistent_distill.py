@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @strategies.register
 @dataclass(frozen=True)
 class ConsistentDistill(Strategy):
-    """Match a teacher's outputs on the very views that the student sees, and no label (Beyer et al., 2022, 2106.05237).
+    """Match a teacher on the very views that the student sees, without labels (Beyer et al., 2022, arXiv 2106.05237).
 
     loss = T^2 * KL(softmax(teacher / T) || softmax(student / T))
 

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @strategies.register
 @dataclass(frozen=True)
 class HintDistill(Strategy):
-    """Fine-tune first on a teacher's features, then on labels and its logits (FitNets: Romero et al., 2015, 1412.6550).
+    """Fine-tune on a teacher's features, then on labels and its logits (Romero et al., 2015, arXiv 1412.6550).
 
     phase 1: loss = 1/2 * mean |f_t - R f_s|^2, by example and feature
     phase 2: loss = alpha * CE + (1 - alpha) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
     f are pooled features, the teacher's on the very views that the student sees. R is linear, learns with the student
     and is thrown away: it is there because the two widths differ, and because no unit has to be where the teacher has
-    it. The paper's hint is a layer half way, and R a convolution. `hint` is the part of the epochs that phase 1 gets;
-    the head learns in phase 2. `teacher`, `temperature` and `alpha` are as in `distill`.
+    it. The paper's FitNets take a layer half way, and a convolution for R. `hint` is the part of the epochs that phase
+    1 gets; the head learns in phase 2. `teacher`, `temperature` and `alpha` are as in `distill`.
     """
 
     name: ClassVar[str] = "hint_distill"

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 @strategies.register
 @dataclass(frozen=True)
 class LoRA(Strategy):
-    """Train a low-rank addition to each linear and convolutional layer, and the head (Hu et al., 2022, 2106.09685).
+    """Train low-rank additions to linear and convolutional layers, and the head (Hu et al., 2022, arXiv 2106.09685).
 
     W + alpha / rank * B A, where W is frozen and A and B have `rank` rows and columns; a convolution's kernel counts as
     a matrix, outputs x the rest. rank * (out + in * kernel) numbers learn in each layer, and B begins at 0. Layers of
-    groups (depthwise) are small already and are left alone; norms are frozen, statistics too. The head is new and
-    learns in full. After training B A is added to W, and the network is the library's own: no slower, no larger. rank
-    and alpha are the defaults of the peft library, whose numbers these are.
+    groups (depthwise) are small already and are left alone, and so are weights that a model holds outside of such
+    layers (the inputs of torchvision's attention); norms are frozen, statistics too. The head is new and learns in
+    full. After training B A is added to W, and the network is the library's own: no slower, no larger. rank and alpha
+    are the defaults of the peft library, whose numbers these are.
     """
 
     name: ClassVar[str] = "lora"

@@ -13,7 +13,7 @@ from bench.strategies import Phase, Strategy, Weights, strategies
 @strategies.register
 @dataclass(frozen=True)
 class WiseFt(Strategy):
-    """Fine-tune from a linear probe, and interpolate the weights with the probe's (Wortsman et al., 2022, 2109.01903).
+    """Fine-tune from a linear probe, then interpolate with the probe (Wortsman et al., 2022, arXiv 2109.01903).
 
     w = (1 - alpha) * w_probe + alpha * w_tuned
 
