@@ -100,7 +100,7 @@ def summary(found: list[Row]) -> str:
     counts = Counter(row.state for row in found)
     parents = sum(row.entry.role is not None for row in found)
     words = f"{cells(len(found))}: " + ", ".join(f"{counts[state]} {state}" for state in STATES)
-    words += f"; {parents} of them only as a parent of others" if parents else ""
+    words += f"; {parents} only as a parent of others" if parents else ""
     if not counts["to run"]:
         return words
     seconds = _seconds(found)

@@ -136,7 +136,7 @@ def test_plan_says_what_is_cached_to_run_or_skipped_and_what_it_will_take(
     assert lines[4].split()[1:] == ["to", "run", "scratch", "·", "n=12", "36", "s"]
     assert lines[5].split()[1:-2] == ["to", "run", "full_finetune", "·", "resnet18", "·", "n=12", "(teacher)"]
     assert lines[-2:] == [
-        "8 cells: 1 cached, 6 to run, 1 skipped; 2 of them only as a parent of others",
+        "8 cells: 1 cached, 6 to run, 1 skipped; 2 only as a parent of others",
         "about 5 min to run",
     ]
     code, out, _ = run(capsys, "plan", "toy.yaml", "--json")
