@@ -182,7 +182,9 @@ def test_what_is_lost_or_damaged_is_made_again_and_nothing_else(folder, records)
     (results / f"{half}.json").write_bytes(half_record)
     (results / f"{child}.json").unlink()
     (results / f"{gone}.json").unlink()
-    (results / f".{gone}.json.123.tmp").write_text("half a record of a run that was killed", encoding="utf-8")
+    half_written = results / f".{gone}.json.123-a.tmp"
+    half_written.write_text("half a record of a run that was killed", encoding="utf-8")
+    os.utime(half_written, (0, 0))
     for path in (folder / "results" / "artifacts").rglob("*.*"):
         if path.is_file():
             os.truncate(path, path.stat().st_size // 2)
