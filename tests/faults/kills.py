@@ -79,7 +79,7 @@ def story(folder: Path, wanted: dict[str, Any], kills: int, luck: random.Random,
     check(folder, finished, "the last run", tally)
     tally.stories += 1
     if done.returncode != 0:
-        tally.wrong.append(f"the last run ended with {done.returncode}: {done.stderr}")
+        tally.wrong.append(f"the last run ended with {done.returncode}: {done.stdout[-500:]}{done.stderr}")
     elif numbers(folder) != wanted:
         tally.wrong.append("the numbers are not those of the undisturbed run")
     left = [path.name for path in folder.rglob("*.corrupt*")]
