@@ -20,6 +20,7 @@ from bench.strategies import Phase
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
 from bench.strategies.partial_finetune import PartialFinetune
+from bench.strategies.protonet import ProtoNet
 from bench.tasks.few_shot import FewShot
 from bench.training import supply as supply_module
 from bench.training.feed import batches
@@ -550,3 +551,16 @@ def test_fewer_examples_at_once_learn_what_the_whole_batch_learns(tmp_path, stra
     for mine, other in zip(parts.curve, whole.curve, strict=True):
         assert mine.train_loss == pytest.approx(other.train_loss, rel=1e-4)
         assert mine.train_accuracy == other.train_accuracy
+
+
+@pytest.mark.parametrize("strategy", [FeatureExtract(), ProtoNet()])
+def test_the_frozen_stages_run_once_for_many_rounds_and_not_for_the_few_that_each_lacks(tmp_path, strategy):
+    task = FewShot(ways=3, queries=2, episodes=20)
+    rounds = list(task.rounds(problem_of(6)))
+    made = learner(tmp_path, strategy, RECIPE)
+    seen = []
+    made.network.stages[0].modules[0].register_forward_hook(lambda module, args, out: seen.append(len(out)))
+    assert len(list(made.learn(rounds))) == 20
+    whole = forward_size(CPU)
+    shown = [{int(i) for r in rounds for i in part(r).index} for part in (lambda r: r.train, lambda r: r.test)]
+    assert sum(size for size in seen if size > PROBES) == sum(-(-len(each) // whole) * whole for each in shown)

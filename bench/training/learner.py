@@ -160,12 +160,24 @@ class Learner:
             waiting = list(alike)
             for begin in range(0, len(waiting), TOGETHER):
                 group = waiting[begin : begin + TOGETHER]
+                if len(group) > 1:
+                    self._ahead(group)
                 if len(group) > 1 and self._heads_alone(group[0]):
                     yield from self._learn_heads(group)
                     continue
                 for round_ in group:
                     self.fit(round_)
                     yield round_, self.logits(round_.test)
+
+    def _ahead(self, rounds: Sequence[Round]) -> None:
+        """Run the frozen stages once for the examples of many rounds."""
+        cuts = [first_stage(self.network, phase) for phase in self.phases]
+        if cuts[0]:
+            train = [round_.train for round_ in rounds]
+            self.supply.ahead(cuts[0], train, self.views, "features", self.views.count)
+        if min(cuts):
+            with self.clock.phase("evaluate"):
+                self.supply.ahead(min(cuts), [round_.test for round_ in rounds], PLAIN, "evaluate", 1)
 
     def fit(self, round_: Round) -> None:
         """Learn one round from the first weights. Raises Diverged, and Skip when there is nothing to select on."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,6 +119,17 @@ class Supply:
             self._passes[role, cut] = Forward(self.parent(role), cut, kind, identity, self.precision)
         rows, keys = self.rows(self._passes[role, cut], selection, self.views, "features", self.views.count)
         return rows.take(keys).reshape(len(selection), self.views.count, -1).float().to(self.device)
+
+    def ahead(self, cut: int, selections: Sequence[Selection], views: Views, phase: str, shown: int) -> None:
+        """Compute the activations that several selections of one split lack, all at once.
+
+        Batches are whole, so the few that each lacks would be filled up with others.
+        """
+        index = np.unique(np.concatenate([selection.index for selection in selections]))
+        every = Selection(selections[0].split, index, np.zeros_like(index))
+        if self.keeps(cut, every, shown):
+            key = key_of(views.augment, views.data_seed)
+            self.cache.passed(self.prefix(cut), every, views, key, phase, shown)
 
     def rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> tuple[Rows, Keys]:
         """Return a pass's rows and the keys of the first `shown` views; note those used for training, once a round."""
