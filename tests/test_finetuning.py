@@ -94,8 +94,9 @@ def test_unfreezing_more_stages_than_there_are_is_a_skip():
 # LP-FT
 
 
-def test_tuning_after_probing_starts_at_the_probes_loss(tmp_path):
-    """On a model without batch statistics and dropout, so that training and evaluation mode are the same."""
+@pytest.mark.parametrize("backbone", ["convnext_atto", "toy_cnn", "resnet10t"])
+def test_tuning_after_probing_starts_at_the_probes_loss(tmp_path, backbone):
+    """With batch statistics too; on models without dropout, so that training and evaluation mode are the same."""
     losses: list[float] = []
 
     @dataclass(frozen=True)
@@ -108,15 +109,13 @@ def test_tuning_after_probing_starts_at_the_probes_loss(tmp_path):
 
     recipe = Recipe(epochs=4, batch_size=24, lr=1e-2)
     one = round_of(24, recipe)
-    made = learner(tmp_path, Watched(), recipe, "convnext_atto")
+    made = learner(tmp_path, Watched(), recipe, backbone)
     made.fit(one)
-    probe = learner(
-        tmp_path, Sketch((Phase(unfrozen=0, standardize=True),)), replace(recipe, epochs=2), "convnext_atto"
-    )
+    probe = learner(tmp_path, Sketch((Phase(unfrozen=0, standardize=True),)), replace(recipe, epochs=2), backbone)
     probe.fit(one)
     reached = float(cross_entropy(torch.from_numpy(probe.logits(one.train)), torch.from_numpy(one.train.labels)))
     assert len(losses) == 4
-    assert losses[0] == pytest.approx(math.log(3), abs=0.5)
+    assert losses[0] == pytest.approx(math.log(3), abs=0.7)
     # A fresh head would start at the first loss again.
     assert losses[2] == pytest.approx(reached, rel=1e-3)
     assert losses[2] < losses[1] < losses[0]
@@ -127,7 +126,7 @@ def test_the_probe_leaves_the_backbone_alone_and_the_second_part_moves_all_of_it
     probe, tune = by_phase(made, round_of(24))
     assert made.epochs == (1, 3)
     assert probe == HEAD
-    assert tune == set(made.network.model.state_dict())
+    assert tune == {name for name, _ in made.network.model.named_parameters()}
 
 
 # discriminative rates

@@ -92,7 +92,7 @@ FIELDS = {
     },
     "bench.strategies.l2_sp": {"pull": "identity", "shrink": "identity"},
     "bench.strategies.lora": {"rank": "identity", "alpha": "identity"},
-    "bench.strategies.lp_ft": {"probe": "identity", "lr": "identity"},
+    "bench.strategies.lp_ft": {"probe": "identity", "lr": "identity", "norms": "identity"},
     "bench.strategies.norm_only": {},
     "bench.strategies.partial_finetune": {"unfreeze": "identity"},
     "bench.strategies.protonet": {},
@@ -105,7 +105,7 @@ FIELDS = {
         "auto": "identity",
         "probe": "identity",
     },
-    "bench.strategies.wise_ft": {"alpha": "identity", "probe": "identity", "lr": "identity"},
+    "bench.strategies.wise_ft": {"alpha": "identity", "probe": "identity", "lr": "identity", "norms": "identity"},
     "bench.tasks.classify": {"test_size": "identity", "monitor_size": "identity"},
     "bench.tasks.few_shot": {"ways": "identity", "queries": "identity", "episodes": "identity"},
 }

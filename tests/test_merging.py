@@ -62,8 +62,8 @@ def test_alpha_1_is_fine_tuning_and_alpha_0_the_probe_with_their_statistics_to_t
 
 
 def test_weights_between_are_interpolated_and_statistics_counted_anew(tmp_path):
-    ends = [state_of(fitted(tmp_path, WiseFt(alpha=alpha)).network) for alpha in (0.0, 1.0)]
-    made = fitted(tmp_path, WiseFt(alpha=0.25))
+    ends = [state_of(fitted(tmp_path, WiseFt(alpha=alpha, norms="train")).network) for alpha in (0.0, 1.0)]
+    made = fitted(tmp_path, WiseFt(alpha=0.25, norms="train"))
     half, one = state_of(made.network), round_of(24)
     parameters = {name for name, _ in made.network.model.named_parameters()}
     for name in parameters:
@@ -89,12 +89,20 @@ def test_what_is_merged_starts_from_its_own_first_weights_in_every_round(tmp_pat
     assert np.array_equal(made.logits(first.test), once)
 
 
+def test_statistics_that_none_of_the_merged_has_moved_are_kept(tmp_path):
+    made = learner(tmp_path, WiseFt(alpha=0.25), SIX)
+    before = state_of(made.network)
+    made.fit(round_of(24))
+    assert changed(before, state_of(made.network)) == {name for name, _ in made.network.model.named_parameters()}
+    assert [w for w in made.work if w.backward is None and w.forward == 0] == []
+
+
 # soups
 
 
 def test_a_soup_is_the_mean_of_its_members_weights_and_not_of_their_statistics(tmp_path):
     members = {
-        f"member {i + 1}": fitted(tmp_path / str(i), LpFt(), replace(SIX, lr=lr)).network
+        f"member {i + 1}": fitted(tmp_path / str(i), LpFt(norms="train"), replace(SIX, lr=lr)).network
         for i, lr in enumerate((1e-3, 1e-2))
     }
     soup = fitted(tmp_path, Soup(MEMBERS), parents=members)

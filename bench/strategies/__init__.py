@@ -152,7 +152,7 @@ class Strategy:
 
         `path` has the network's parameters at the beginning and at the end of each phase, `parents` those of each
         parent. Statistics of BatchNorm belong to the weights that they were counted with, and are never merged: they
-        are counted anew over the training examples, or, where the result is one of those given, they are its own.
+        are counted anew over the training examples, unless all have the same, or the result is one of those given.
         """
         return path[-1]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.errors import OptionError
-from bench.strategies import Phase, Strategy, strategies
+from bench.strategies import Norms, Phase, Strategy, strategies
 
 
 @strategies.register
@@ -18,7 +18,9 @@ class LpFt(Strategy):
     A new head's first gradients are noise, and fine-tuning passes them on to features that were good; a head that
     fits already leaves them nearly where they are. `probe` is the part of the epochs that the head alone gets, `lr`
     the rate afterwards as a multiple of the recipe's. The paper searches that rate, at the same number of epochs for
-    both parts; a tenth is this harness's choice.
+    both parts; a tenth is this harness's choice. `norms` is BatchNorm's policy in the second part, as in `finetune`:
+    the probe fits features by the pretrained statistics, and normalised by batches they are others, so that tuning
+    would not start where the probe ended.
     """
 
     name: ClassVar[str] = "lp_ft"
@@ -26,6 +28,7 @@ class LpFt(Strategy):
 
     probe: float = 0.5
     lr: float = 0.1
+    norms: Norms = "frozen"
 
     def __post_init__(self) -> None:
         if not 0 < self.probe < 1:
@@ -36,5 +39,5 @@ class LpFt(Strategy):
     def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
         return (
             Phase(unfrozen=0, standardize=True, share=self.probe),
-            Phase(unfrozen=None, lr=self.lr, share=1 - self.probe),
+            Phase(unfrozen=None, lr=self.lr, share=1 - self.probe, norms=self.norms),
         )

@@ -23,8 +23,8 @@ class Soup(Strategy):
     `{recipe: {lr: 3e-4}}`, `{strategy: ...}` or `{seed: 7}`, and `strategy` is how all others are trained. Members are
     ordinary cells, and each draws a head and an order of batches of its own; so they begin with a probe, which is near
     the same for all. Members of this cell's seed learn from its labelled examples; those of other seeds from others:
-    together they have seen more labels than the size says. Only weights are averaged: the statistics of BatchNorm are
-    counted anew over this cell's training examples.
+    together they have seen more labels than the size says. Only weights are averaged: statistics of BatchNorm that
+    differ are counted anew over this cell's training examples.
     """
 
     name: ClassVar[str] = "soup"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.errors import OptionError
-from bench.strategies import Phase, Strategy, Weights, strategies
+from bench.strategies import Norms, Phase, Strategy, Weights, strategies
 
 
 @strategies.register
@@ -19,8 +19,9 @@ class WiseFt(Strategy):
 
     It keeps more of what the pretrained model knows beyond these examples. The paper starts from a classifier without
     training; a new head has none, so that the linear probe is where the line begins, as in `lp_ft`, whose options
-    `probe` and `lr` are. alpha = 0.5 is the paper's when there is nothing to choose it on; 0 is the probe and 1 is
-    LP-FT. Only weights are interpolated: the statistics of BatchNorm are counted anew over the training examples.
+    `probe`, `lr` and `norms` are. alpha = 0.5 is the paper's when there is nothing to choose it on; 0 is the probe and
+    1 is LP-FT. Only weights are interpolated: statistics of BatchNorm that moved are counted anew over the training
+    examples.
     """
 
     name: ClassVar[str] = "wise_ft"
@@ -30,6 +31,7 @@ class WiseFt(Strategy):
     alpha: float = 0.5
     probe: float = 0.5
     lr: float = 0.1
+    norms: Norms = "frozen"
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -42,7 +44,7 @@ class WiseFt(Strategy):
     def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
         return (
             Phase(unfrozen=0, standardize=True, share=self.probe),
-            Phase(unfrozen=None, lr=self.lr, share=1 - self.probe),
+            Phase(unfrozen=None, lr=self.lr, share=1 - self.probe, norms=self.norms),
         )
 
     def merge(self, path: Sequence[Weights], parents: Mapping[str, Weights]) -> Weights:

@@ -18,7 +18,8 @@ def merge(network: Network, strategy: Strategy, path: Sequence[State], parents: 
     """Put the weights that a strategy merges from states of the model into it.
 
     Return whether its statistics belong to them already: so they do where the result is one of the states, which is
-    then put back whole. Raises Skip for a parent that has other weights than the network.
+    then put back whole, and where all states have the same. Raises Skip for a parent that has other weights than the
+    network.
     """
     shapes = {name: parameter.shape for name, parameter in network.model.named_parameters()}
     for role, state in parents.items():
@@ -34,7 +35,8 @@ def merge(network: Network, strategy: Strategy, path: Sequence[State], parents: 
     with torch.no_grad():
         for name, parameter in network.model.named_parameters():
             parameter.copy_(found[name])
-    return False
+    kept = states[0].keys() - shapes.keys()
+    return all(torch.equal(state[name], states[0][name]) for state in states[1:] for name in kept)
 
 
 def _picked(state: State, names: Mapping[str, torch.Size]) -> dict[str, Tensor]:
