@@ -82,6 +82,7 @@ def test_rates_are_the_relative_gradient_norms_of_the_probed_network_over_the_la
     ]
     assert tuning.rates == pytest.approx([norm / max(norms) for norm in norms], rel=2e-3)
     assert max(tuning.rates) == 1.0
+    assert tuning.norms == "frozen"
     assert made.notes == [{"relative_rates": [round(rate, 4) for rate in tuning.rates]}]
 
 

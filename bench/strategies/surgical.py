@@ -24,7 +24,7 @@ class Surgical(Strategy):
     With `auto` every stage learns at lr * r_i / max r, where r_i = |g_i| / |w_i| is the relative gradient norm of stage
     i (Auto-RGN there): a stage that has little to change is next to frozen. The paper measures r at every epoch, on a
     model whose head fits already; here the head is new, is trained alone for the part `probe` of the epochs, and r is
-    measured once after that. The record says what it was.
+    measured once after that, with the pretrained statistics of BatchNorm, which stay. The record says what it was.
     """
 
     name: ClassVar[str] = "surgical"
@@ -70,4 +70,4 @@ def by_gradient(look: Look) -> Phase:
     most = max(found)
     rates = tuple(each / most if most > 0 else 1.0 for each in found)
     look.note(relative_rates=[round(rate, 4) for rate in rates])
-    return Phase(unfrozen=None, rates=rates)
+    return Phase(unfrozen=None, rates=rates, norms="frozen")
