@@ -92,6 +92,7 @@ def strike(folder: Path, kind: str, after: float, tally: Tally) -> bool:
     try:
         time.sleep(after)
         if process.poll() is not None:
+            process.communicate()
             return True
         before = len(runs.records(folder, "toy"))
         if kind == "kill -9 of the worker":

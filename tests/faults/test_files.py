@@ -253,7 +253,9 @@ def test_rows_have_the_same_bits_however_many_were_missing_with_them(tmp_path):
         for count in counts:
             index = np.arange(count)
             selection = Selection("train", index, np.zeros(count, np.int64))
-            found, keys = made.cache.passed(made.supply.prefix(made.depth), selection, Views(Augment(), 0), {}, "features", 1)
+            found, keys = made.cache.passed(
+                made.supply.prefix(made.depth), selection, Views(Augment(), 0), {}, "features", 1
+            )
         return found.take(keys)
 
     assert torch.equal(rows(tmp_path / "a", (1, 2, 5, 17, 40)), rows(tmp_path / "b", (40,)))
