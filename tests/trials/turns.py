@@ -1,9 +1,9 @@
 """Does `bench compare --confirm` stay quiet, and does it catch what it should? Real rounds of codes that take turns.
 
-`python -m tests.trials.turns ROUNDS` has codes take turns so many times, as the command does: a code and its copy, one
-whose forward pass takes 10 % longer, one whose training step takes 15 % longer. A trial draws as many of those rounds
-as the command makes, and is judged as the command judges. The numbers of every round go to reports/gate/turns.json,
-beside those that are there, and the outcome to turns.md.
+`python -m tests.trials.turns ROUNDS [latency] [training]` has codes take turns so many times, as the command does: a
+code and its copy, one whose forward pass takes 10 % longer, one whose training step takes 15 % longer. A trial draws as
+many of those rounds as the command makes, and is judged as the command judges. The numbers of every round go to
+reports/gate/turns.json, beside those that are there, and the outcome to turns.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import random
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ TITLES = {"latency": "forward pass 10 % slower", "training": "training step 15 %
 Round = dict[str, tuple[float, float]]
 
 
-def collect(rounds: int) -> dict[str, list[Round]]:
-    """Return the rounds of each pair of codes: "training" and "latency", alone and with a code that is slower."""
+def collect(rounds: int, kinds: Sequence[str]) -> dict[str, list[Round]]:
+    """Return the rounds of each pair of codes, of these kinds: a code and its copy, a code and a slower one."""
     made: dict[str, list[Round]] = {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -43,14 +44,14 @@ def collect(rounds: int) -> dict[str, list[Round]]:
         codes |= {name: _changed(work / name, *change) for name, change in SLOW.items()}
         first = _run(ROOT, work, "first")
         for number in range(rounds):
-            for side in ("same", "latency"):
+            for side in ("same", "latency") if "latency" in kinds else ():
                 (pair,) = confirm._bursts(confirm.Codes(ROOT, codes[side]), first[0], 1, lambda text: None)
                 made.setdefault(f"latency, {side}", []).append({"every point": pair})
             taken = {}
-            names = ["base", "same", "training"]
+            names = ["base", "same", "training"] if "training" in kinds else []
             for name in names if number % 2 == 0 else reversed(names):
                 taken[name] = _run(codes.get(name, ROOT), work, f"{name}-{number}")
-            for side in ("same", "training"):
+            for side in ("same", "training") if taken else ():
                 made.setdefault(f"training, {side}", []).append(by_point(taken["base"], taken[side]))
             print(f"{number + 1} of {rounds}", file=sys.stderr, flush=True)
     return made
@@ -105,12 +106,12 @@ def page(made: dict[str, list[Round]]) -> str:
     )
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, kinds: Sequence[str]) -> None:
     """Collect so many rounds more than there are, and write the outcome."""
     target = ROOT / "reports" / "gate"
     path = target / "turns.json"
     made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for name, found in (collect(rounds) if rounds else {}).items():
+    for name, found in (collect(rounds, kinds) if rounds else {}).items():
         made.setdefault(name, []).extend(found)
     path.write_text(json.dumps(made) + "\n", encoding="utf-8")
     (target / "turns.md").write_text(page(made), encoding="utf-8")
@@ -118,4 +119,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:] or [*LIMITS])
