@@ -11,63 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import packages
 import pytest
 import runs
+from faults.plugin import install
 
 import suites
 from bench.engines.local import LocalEngine, cause_of_death, out_of_memory_kills
-
-# A third party's plugin, behind an entry point: a strategy that trains as usual for some steps, and then does `how`.
-PLUGIN = """
-import os, signal, time
-from dataclasses import dataclass
-from typing import ClassVar
-from bench.strategies import Strategy
-
-taken = 0
-
-@dataclass(frozen=True)
-class Trouble(Strategy):
-    name: ClassVar[str] = "trouble"
-    version: ClassVar[int] = 1
-    how: str
-
-    def phases(self, stages):
-        global taken
-        taken = 0
-        return super().phases(stages)
-
-    def loss(self, step):
-        global taken
-        taken += 1
-        if taken > 2:
-            getattr(self, self.how)()
-        return super().loss(step)
-
-    def bug(self): raise KeyError("no such thing")
-    def leave(self): raise SystemExit(1)
-    def memory(self): __import__("torch").empty(10**15)
-    def chatter(self): print("not JSON")
-    def killed(self): print("about to die", flush=True); os.kill(os.getpid(), signal.SIGKILL)
-    def silent(self): os._exit(0)
-    def gate(self):
-        open(os.environ["GATE"] + ".reached", "w").close()
-        while os.path.exists(os.environ["GATE"]): time.sleep(0.05)
-    def forever(self): time.sleep(3600)
-"""
 
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process in which the plugin is installed."""
-    folder = tmp_path_factory.mktemp("plugin")
-    entries = {"trouble": "toy_trouble:Trouble"}
-    return packages.install(folder, "toy-trouble", "strategies", entries, {"toy_trouble": PLUGIN})
+    return install(tmp_path_factory.mktemp("plugin"))
 
 
 def trouble(how: str) -> dict[str, Any]:
-    return {"name": "trouble", "how": how}
+    return {"name": "fault", "how": how}
 
 
 def suite_of(*strategies: Any, **other: Any) -> dict[str, Any]:
@@ -272,7 +231,7 @@ def test_a_cell_past_its_deadline_is_a_record_with_its_curve_and_its_start(story
     assert (late["status"], late["reason"]) == ("timeout", "passed its deadline of 10 s")
     assert len(late["curve"]) == 1
     assert late["started_at"]
-    assert "  timeout: trouble" in story.last.stdout
+    assert "  timeout: fault" in story.last.stdout
 
 
 def test_after_a_deadline_the_next_cell_runs_on_a_fresh_worker(story):

@@ -1,5 +1,11 @@
 """A third party's strategy that trains as usual for some steps, and then does what its option `how` says."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import packages
+
 SOURCE = '''
 import ctypes, os, resource, signal, subprocess, sys, time
 from dataclasses import dataclass
@@ -64,10 +70,41 @@ class Fault(Strategy):
         import torch
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    def thread(self, step):
-        sys.exit(7)
+    def leave(self, step):
+        sys.exit(1)
 
     def nothing(self, step):
         return None
+
+    def bug(self, step):
+        raise KeyError("no such thing")
+
+    def memory(self, step):
+        __import__("torch").empty(10**15)
+
+    def chatter(self, step):
+        print("not JSON")
+
+    def killed(self, step):
+        print("about to die", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def silent(self, step):
+        os._exit(0)
+
+    def gate(self, step):
+        """Wait while a file is there."""
+        open(os.environ["GATE"] + ".reached", "w").close()
+        while os.path.exists(os.environ["GATE"]):
+            time.sleep(0.05)
+
+    def forever(self, step):
+        time.sleep(3600)
 '''
-ENTRIES = {"fault": "bench_fault:Fault"}
+
+
+def install(folder: Path) -> dict[str, str]:
+    """Install the plugin into a folder, behind an entry point; return the environment of a process that has it."""
+    return packages.install(
+        folder, "bench-fault", "strategies", {"fault": "bench_fault:Fault"}, {"bench_fault": SOURCE}
+    )

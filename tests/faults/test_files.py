@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,10 @@ def damage(path: Path, how: str) -> None:
 # Damaged files
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped", "empty"])
-def test_damaged_artifacts_are_noticed_and_made_again(plain, folder, how):
+def test_damaged_artifacts_are_noticed_and_made_again(plain, folder):
     tensors = sorted((folder / "results" / "artifacts").rglob("*.safetensors"))
     assert len(tensors) >= 3  # pixels, activations, the teacher's weights
-    for path in tensors:
+    for path, how in zip(tensors, cycle(["cut", "flipped", "empty"]), strict=False):
         damage(path, how)
     for record in runs.records(folder, "toy"):
         (folder / "results" / "toy" / f"{record}.json").unlink()
@@ -100,16 +100,20 @@ def test_a_file_of_tensors_tells_any_damage(tmp_path, how):
     assert not is_whole(tmp_path / "none")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 1}', "\x00\x00", "null", '{"schema": NaN}'])
-def test_damaged_records_are_set_aside_and_named_and_nothing_is_lost(plain, folder, content):
+CONTENTS = ("", "{", '{"schema": 1}', "\x00\x00")
+
+
+def test_damaged_records_are_set_aside_and_named_and_nothing_is_lost(plain, folder):
     results = folder / "results" / "toy"
-    victim = sorted(runs.records(folder, "toy"))[0]
+    victims = dict(zip(sorted(runs.records(folder, "toy")), CONTENTS, strict=True))
     for number in ("", "1"):
-        (results / f"{victim}.json").write_text(content, encoding="utf-8")
+        for victim, content in victims.items():
+            (results / f"{victim}.json").write_text(content, encoding="utf-8")
         done = runs.bench(folder, "run", "toy.yaml", "--no-report")
         assert done.returncode == 0, done.stderr
-        assert f"{victim}.json is not a readable record" in done.stderr
-        assert (results / f"{victim}.corrupt{number}").read_text(encoding="utf-8") == content
+        for victim, content in victims.items():
+            assert f"{victim}.json is not a readable record" in done.stderr
+            assert (results / f"{victim}.corrupt{number}").read_text(encoding="utf-8") == content
     assert numbers(folder) == numbers(plain)
 
 

@@ -8,23 +8,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-import packages
 import pytest
 import runs
-from faults.plugin import ENTRIES, SOURCE
+from faults.plugin import install
 
 import suites
 from bench.engines.process import Deadline, Gone, Process, Raised
 
-HOWS = ("segfault", "leak", "infinite", "phases", "thread", "crowded", "full", "nothing")
+HOWS = ("segfault", "leak", "infinite", "phases", "crowded", "full", "nothing")
 
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process in which the plugin is installed."""
-    return packages.install(
-        tmp_path_factory.mktemp("plugin"), "bench-fault", "strategies", ENTRIES, {"bench_fault": SOURCE}
-    )
+    return install(tmp_path_factory.mktemp("plugin"))
 
 
 def fault(how: str) -> dict[str, Any]:
@@ -53,7 +50,6 @@ def records(plugin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         ("leak", "oom", "MemoryError"),
         ("infinite", "diverged", "the training loss is"),
         ("phases", "failed", "RuntimeError: no phases today"),
-        ("thread", "failed", "SystemExit: 7"),
         ("full", "oom", "OutOfMemoryError: CUDA out of memory"),
         ("crowded", "ok", ""),
         ("nothing", "ok", ""),
