@@ -325,7 +325,7 @@ def test_latency_is_measured_for_a_second_at_least_and_a_record_stays_small(meas
 def test_the_first_passes_are_not_in_the_samples():
     passes = count()
 
-    def measure(i: int) -> float:
+    def measure() -> float:
         time.sleep(0.002)
         return max(2.0, 100 * 0.8 ** next(passes))
 
