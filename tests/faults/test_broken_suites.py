@@ -10,8 +10,6 @@ from faults.corpus import BASE, Broken, changed, generated, read
 from refusals import refused
 from runs import bench
 
-pytestmark = pytest.mark.faults
-
 CORPUS = [*read(), *generated()]
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from faults.fuzz import HANG_SECONDS, KINDS, REPORTS, fuzz, page
 
-pytestmark = pytest.mark.faults
-
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_input_is_taken_or_refused_in_one_line_at_once_and_writes_nothing_elsewhere(

@@ -24,8 +24,6 @@ from bench.datasets._sources import Folder, Unavailable
 from bench.datasets.torchvision import _wary
 from bench.errors import DataError, WeightsError
 
-pytestmark = pytest.mark.faults
-
 
 class Evil:
     """Runs code when it is unpickled."""

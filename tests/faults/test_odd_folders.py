@@ -22,8 +22,6 @@ from bench.datasets import datasets
 from bench.datasets.image_folder import ImageFolder
 from bench.errors import DataError
 
-pytestmark = pytest.mark.faults
-
 
 @dataclass(frozen=True)
 class Odd:
