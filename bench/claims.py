@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
 
@@ -31,12 +31,10 @@ class Claims:
     def take(self, cell_id: str) -> bool:
         """Claim a cell, unless another run has it: say whether it is ours. Raises StoreError."""
         try:
-            _lock(self._file.fileno(), fcntl.F_WRLCK, int(cell_id, 16))
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                return False
-            raise _no_locks(self._path, error) from None  # some network file systems know none
-        return True
+            return _locked(self._file.fileno(), int(cell_id, 16))
+        except OSError as error:  # some network file systems know no locks
+            told = f"{self._path.parent}: cannot be locked: {error.strerror}; choose another folder with --results"
+            raise StoreError(told) from None
 
     def give(self, cell_id: str) -> None:
         """Give a cell back."""
@@ -63,16 +61,20 @@ def claimed(folder: Path) -> bool:
         file = (folder / ".claims").open("r+b")
     except OSError:  # no run has been here, or it is another user's
         return False
-    with file:
-        try:
-            _lock(file.fileno(), fcntl.F_WRLCK, 0, EVERY_PLACE)
-        except OSError as error:
-            return error.errno in (errno.EACCES, errno.EAGAIN)
+    with file, suppress(OSError):  # a file system that knows no locks has none
+        return not _locked(file.fileno(), 0, EVERY_PLACE)
     return False
 
 
-def _no_locks(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path.parent}: cannot be locked: {error.strerror}; choose another folder with --results")
+def _locked(file: int, place: int, count: int = 1) -> bool:
+    """Lock bytes, unless somebody has: say whether they are ours. Raises OSError."""
+    try:
+        _lock(file, fcntl.F_WRLCK, place, count)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise
+    return True
 
 
 def _lock(file: int, kind: int, place: int, count: int = 1) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -22,6 +22,11 @@ from bench import gating
 from bench.asked import Asked, check_writable, write_beside, write_report
 from bench.cell import IDENTITY_VERSION
 from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest
+
+if TYPE_CHECKING:
+    from bench.planner import Plan
+    from bench.schedule import Status
+    from bench.store import Store
 
 INTERRUPTED, NOT_ALL_OK = 130, 3
 # Lines of text that are longer are hard to read.
@@ -72,9 +77,7 @@ def run(
 ) -> None:
     """Plan, run what is missing, report."""
     from bench import overview, schedule
-    from bench.engines.device import resolve_device
-    from bench.session import session
-    from bench.terminal import busy, listener
+    from bench.terminal import busy
 
     _one_of("--device", device, DEVICES)
     _one_of("--engine", engine, ENGINES)
@@ -87,20 +90,7 @@ def run(
     stream = sys.stderr if as_json else sys.stdout
     for line in overview.beginning(before):
         print(line, file=stream)
-    interrupted, ran = False, 0
-    if before.missing:
-        try:
-            with busy("looking for a device", stream):
-                chosen = resolve_device(device)
-            with (
-                listener(plan.titles, stream) as told,
-                session(plan, store, before.missing, chosen, told, deterministic) as ready,
-            ):
-                ran = len(schedule.run(plan, store, ready, told, force))
-        except schedule.Interrupted as stopped:
-            interrupted, ran = True, stopped.ran
-        except KeyboardInterrupt:
-            interrupted = True
+    ran, interrupted = _run_missing(plan, store, before, device, stream, force, deterministic)
     after = schedule.status(plan, store) if before.missing else before
     records = overview.records(plan, store) if as_json or (report and not interrupted) else []
     page = None
@@ -117,6 +107,31 @@ def run(
         _note(f"interrupted: {overview.cells(left)} still to run; {again}")
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(NOT_ALL_OK if overview.not_ok(after) else 0)
+
+
+def _run_missing(
+    plan: Plan, store: Store, before: Status, device: str, stream: TextIO, force: bool, deterministic: bool
+) -> tuple[int, bool]:
+    """Run what is missing; return how many cells ran, and whether the run was interrupted."""
+    from bench import schedule
+    from bench.engines.device import resolve_device
+    from bench.session import session
+    from bench.terminal import busy, listener
+
+    if not before.missing:
+        return 0, False
+    try:
+        with busy("looking for a device", stream):
+            chosen = resolve_device(device)
+        with (
+            listener(plan.titles, stream) as told,
+            session(plan, store, before.missing, chosen, told, deterministic) as ready,
+        ):
+            return len(schedule.run(plan, store, ready, told, force)), False
+    except schedule.Interrupted as stopped:
+        return stopped.ran, True
+    except KeyboardInterrupt:
+        return 0, True
 
 
 @app.command()

@@ -89,11 +89,12 @@ def confirmed(
     networks = {name: limit for name, limit in asked.items() if limit.measure.raw is not None}
     if networks:
         records = {record.cell_id: record for record in new}
-        held = {point: records[cells[0]] for point, cells in gate.points.items() if _timed_entry(records[cells[0]])}
-        keys = {point: _timed_entry(record) for point, record in held.items()}
-        taken = {key: list(_bursts(both, held[p], rounds, told)) for key, p in {k: p for p, k in keys.items()}.items()}
+        held = {point: records[cells[0]] for point, cells in gate.points.items()}
+        keys = {point: entry for point, record in held.items() if (entry := _timed_entry(record)) is not None}
+        one_each = {entry: held[point] for point, entry in keys.items()}
+        taken = {entry: list(_bursts(both, record, rounds, told)) for entry, record in one_each.items()}
         for limit in networks.values():
-            found += _judged(limit, {point: taken[key] for point, key in keys.items()}, keys, between)
+            found += _judged(limit, {point: taken[entry] for point, entry in keys.items()}, keys, between)
     rest = {name: limit for name, limit in asked.items() if name not in networks}
     if rest:
         seeds = {point: cells[:MOST_SEEDS] for point, cells in gate.points.items()}

@@ -137,7 +137,6 @@ class _Run:
         self._open = {e.cell.id for e in now.missing}
         self._fitting: dict[tuple[str, ...], int] = {}
         self._told = 0
-        self._number = 0
 
     def through(self) -> None:
         """See to every cell."""
@@ -178,8 +177,7 @@ class _Run:
         return True
 
     def _run(self, cell: Cell) -> None:
-        self._number += 1
-        self.listener.started(cell, self._number, len(self.missing), self._left.seconds(self._rates))
+        self.listener.started(cell, len(self.ran) + 1, len(self.missing), self._left.seconds(self._rates))
         self._left.take(cell)
         attempt = _Attempt(self.plan, self.store, self.listener, cell, self.records)
         try:

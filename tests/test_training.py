@@ -564,3 +564,9 @@ def test_the_frozen_stages_run_once_for_many_rounds_and_not_for_the_few_that_eac
     whole = forward_size(CPU)
     shown = [{int(i) for r in rounds for i in part(r).index} for part in (lambda r: r.train, lambda r: r.test)]
     assert sum(size for size in seen if size > PROBES) == sum(-(-len(each) // whole) * whole for each in shown)
+
+
+def test_fewer_examples_at_once_settle_an_automatic_precision_everywhere(tmp_path):
+    made = learner(tmp_path, PartialFinetune(), replace(RECIPE, precision="auto"), at_once=3)
+    made.tune(round_of(12), {})
+    assert (made.recipe.precision, made.supply.precision, made.verdict) == ("fp32", "fp32", None)

@@ -123,17 +123,22 @@ def _serve(pipe: Connection, prepare: Callable[..., None], args: tuple[Any, ...]
         try:
             answer = True, call[0](*call[1])
         except Exception as error:  # noqa: BLE001 - whatever it is, the other side is told
-            answer = False, (f"{type(error).__name__}: {error}", traceback.format_exc())
+            answer = False, _told(error)
         try:
             pipe.send(answer)
         except OSError:
             return
         except Exception as error:  # noqa: BLE001 - what can't be sent is told in words
-            pipe.send((False, (f"{type(error).__name__}: {error}", traceback.format_exc())))
+            pipe.send((False, _told(error)))
         try:
             call = pipe.recv()
         except EOFError:
             return
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """Return what `Raised` is made of, from an exception that is being handled."""
+    return f"{type(error).__name__}: {error}", traceback.format_exc()
 
 
 class Deadline:

@@ -132,11 +132,9 @@ class Learner:
 
     def tune(self, round_: Round, identity: Mapping[str, Any]) -> None:
         """Settle how the network is run, by trial where a round is long enough; `identity` names its architecture."""
-        if self.at_once is not None:  # what does not fit at once is not tried at once
-            self.recipe = replace(self.recipe, precision=self.mode.precision)
-            return
-        with self.clock.phase("tune"):
-            self.verdict = self.autotune.verdict(self.network, self.recipe, self._stretch(round_), identity)
+        if self.at_once is None:  # what does not fit at once is not tried at once
+            with self.clock.phase("tune"):
+                self.verdict = self.autotune.verdict(self.network, self.recipe, self._stretch(round_), identity)
         if self.verdict is not None:
             self.mode = self.verdict.mode
             self.network.arrange(self.mode.memory_format)
