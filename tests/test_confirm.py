@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import slower
 from records import cell, record
 from runs import bench
 
@@ -24,21 +25,6 @@ from bench.tasks import every_metric
 from suites import write
 
 LIMIT = "seconds_train:+10%"
-# A training step that takes three times as long.
-SLOW = """
-import time as _time
-_call = Eager.__call__
-def _slow(self, *given):
-    began = _time.perf_counter()
-    found = _call(self, *given)
-    end = _time.perf_counter() + 2 * (_time.perf_counter() - began)
-    while _time.perf_counter() < end:
-        pass
-    return found
-Eager.__call__ = _slow
-"""
-
-
 # A pass of a network that takes two milliseconds more.
 PASS = """
 import time as _time
@@ -234,7 +220,7 @@ def test_a_slower_commit_is_confirmed_by_the_command(tmp_path):
     suite = write(tmp_path, changes)
     assert run("run", str(suite), "--results", "base", "--no-report").returncode == 0
     step = code / "bench" / "training" / "step.py"
-    step.write_text(step.read_text(encoding="utf-8") + SLOW, encoding="utf-8")
+    step.write_text(step.read_text(encoding="utf-8") + slower.step(2), encoding="utf-8")
     git("commit", "-am", "slow")
     assert run("run", str(suite), "--results", "new", "--no-report").returncode == 0
     limits = ["--fail-on", "seconds_train:+30%"]

@@ -17,9 +17,9 @@ from bench.errors import OptionError
 from bench.measure.cost import sizes_of
 from bench.recipe import Augment
 from bench.strategies import Step
+from bench.strategies._taught import soft_divergence
 from bench.strategies.consistent_distill import ConsistentDistill
 from bench.strategies.decoupled_distill import DecoupledDistill, decoupled
-from bench.strategies.distill import soft_divergence
 from bench.strategies.hint_distill import HintDistill
 
 

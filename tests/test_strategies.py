@@ -29,7 +29,8 @@ from bench.errors import OptionError, Skip
 from bench.planner import expand
 from bench.recipe import Augment, Recipe
 from bench.strategies import Step
-from bench.strategies.distill import Distill, soft_divergence
+from bench.strategies._taught import soft_divergence
+from bench.strategies.distill import Distill
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
 from bench.strategies.partial_finetune import PartialFinetune

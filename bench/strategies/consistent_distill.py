@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.errors import OptionError
-from bench.strategies import Phase, Step, Strategy, strategies
-from bench.strategies.distill import soft_divergence
+from bench.strategies import Step, strategies
+from bench.strategies._taught import Taught, soft_divergence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
 @strategies.register
 @dataclass(frozen=True)
-class ConsistentDistill(Strategy):
+class ConsistentDistill(Taught):
     """Match a teacher on the very views that the student sees, without labels (Beyer et al., 2022, arXiv 2106.05237).
 
     loss = T^2 * KL(softmax(teacher / T) || softmax(student / T))
@@ -30,18 +28,7 @@ class ConsistentDistill(Strategy):
     name: ClassVar[str] = "consistent_distill"
     version: ClassVar[int] = 1
 
-    teacher: dict[str, Any]
     temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise OptionError(f"temperature must be positive, not {self.temperature}", ("temperature",))
-
-    def parents(self) -> Mapping[str, Mapping[str, Any]]:
-        return {"teacher": self.teacher}
-
-    def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
-        return (Phase(unfrozen=None),)
 
     def loss(self, step: Step) -> Tensor:
         return soft_divergence(step.logits, step.parents["teacher"], self.temperature)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.errors import OptionError
-from bench.strategies import Phase, Step, Strategy, strategies
+from bench.strategies import Step, strategies
+from bench.strategies._taught import Taught
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @strategies.register
 @dataclass(frozen=True)
-class DecoupledDistill(Strategy):
+class DecoupledDistill(Taught):
     """Fine-tune on labels and on both parts of a teacher's softened outputs (Zhao et al., 2022, arXiv 2203.08679).
 
     loss = CE + T^2 * (alpha * TCKD + beta * NCKD)
@@ -30,23 +30,14 @@ class DecoupledDistill(Strategy):
     name: ClassVar[str] = "decoupled_distill"
     version: ClassVar[int] = 1
 
-    teacher: dict[str, Any]
-    temperature: float = 4.0
     alpha: float = 1.0
     beta: float = 8.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise OptionError(f"temperature must be positive, not {self.temperature}", ("temperature",))
+        super().__post_init__()
         for name in ("alpha", "beta"):
             if not getattr(self, name) >= 0:
                 raise OptionError(f"{name} must be 0 or more, not {getattr(self, name)}", (name,))
-
-    def parents(self) -> Mapping[str, Mapping[str, Any]]:
-        return {"teacher": self.teacher}
-
-    def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
-        return (Phase(unfrozen=None),)
 
     def loss(self, step: Step) -> Tensor:
         target, others = decoupled(step.logits, step.parents["teacher"], step.labels, self.temperature)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.errors import OptionError
-from bench.strategies import Phase, Step, Strategy, strategies
+from bench.strategies import Step, strategies
+from bench.strategies._taught import Taught, soft_divergence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @strategies.register
 @dataclass(frozen=True)
-class Distill(Strategy):
+class Distill(Taught):
     """Fine-tune every stage on labels and on the softened outputs of a teacher (Hinton et al., 2015, arXiv 1503.02531).
 
     loss = alpha * CE(labels) + (1 - alpha) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
@@ -28,35 +28,14 @@ class Distill(Strategy):
     name: ClassVar[str] = "distill"
     version: ClassVar[int] = 1
 
-    teacher: dict[str, Any]
-    temperature: float = 4.0
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise OptionError(f"temperature must be positive, not {self.temperature}", ("temperature",))
+        super().__post_init__()
         if not 0 <= self.alpha <= 1:
             raise OptionError(f"alpha must be between 0 and 1, not {self.alpha}", ("alpha",))
-
-    def parents(self) -> Mapping[str, Mapping[str, Any]]:
-        return {"teacher": self.teacher}
-
-    def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
-        return (Phase(unfrozen=None),)
 
     def loss(self, step: Step) -> Tensor:
         hard = super().loss(step)
         soft = soft_divergence(step.logits, step.parents["teacher"], self.temperature)
         return self.alpha * hard + (1 - self.alpha) * soft
-
-
-def soft_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return T^2 * KL(teacher || student) of the softened logits, float [batch, classes], averaged over the batch."""
-    from torch.nn.functional import kl_div, log_softmax
-
-    return temperature**2 * kl_div(
-        log_softmax(student / temperature, dim=1),
-        log_softmax(teacher / temperature, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )

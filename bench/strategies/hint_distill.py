@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.errors import OptionError
-from bench.strategies import Phase, Step, Strategy, strategies
-from bench.strategies.distill import soft_divergence
+from bench.strategies import Phase, Step, strategies
+from bench.strategies.distill import Distill
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @strategies.register
 @dataclass(frozen=True)
-class HintDistill(Strategy):
+class HintDistill(Distill):
     """Fine-tune on a teacher's features, then on labels and its logits (Romero et al., 2015, arXiv 1412.6550).
 
     phase 1: loss = 1/2 * mean |f_t - R f_s|^2, by example and feature
@@ -32,21 +32,12 @@ class HintDistill(Strategy):
     version: ClassVar[int] = 1
     hints: ClassVar[bool] = True
 
-    teacher: dict[str, Any]
     hint: float = 0.5
-    temperature: float = 4.0
-    alpha: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.hint < 1:
             raise OptionError(f"hint must be between 0 and 1, not {self.hint}", ("hint",))
-        if not self.temperature > 0:
-            raise OptionError(f"temperature must be positive, not {self.temperature}", ("temperature",))
-        if not 0 <= self.alpha <= 1:
-            raise OptionError(f"alpha must be between 0 and 1, not {self.alpha}", ("alpha",))
-
-    def parents(self) -> Mapping[str, Mapping[str, Any]]:
-        return {"teacher": self.teacher}
+        super().__post_init__()
 
     def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
         return (Phase(unfrozen=None, share=self.hint), Phase(unfrozen=None, share=1 - self.hint))
@@ -62,5 +53,4 @@ class HintDistill(Strategy):
 
             assert step.beside is not None
             return mse_loss(step.beside(step.features), step.parents["teacher/features"]) / 2
-        soft = soft_divergence(step.logits, step.parents["teacher"], self.temperature)
-        return self.alpha * super().loss(step) + (1 - self.alpha) * soft
+        return super().loss(step)

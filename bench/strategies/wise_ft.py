@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.errors import OptionError
-from bench.strategies import Norms, Phase, Strategy, Weights, strategies
+from bench.strategies import Weights, strategies
+from bench.strategies.lp_ft import LpFt
 
 
 @strategies.register
 @dataclass(frozen=True)
-class WiseFt(Strategy):
+class WiseFt(LpFt):
     """Fine-tune from a linear probe, then interpolate with the probe (Wortsman et al., 2022, arXiv 2109.01903).
 
     w = (1 - alpha) * w_probe + alpha * w_tuned
@@ -29,23 +30,11 @@ class WiseFt(Strategy):
     merges: ClassVar[bool] = True
 
     alpha: float = 0.5
-    probe: float = 0.5
-    lr: float = 0.1
-    norms: Norms = "frozen"
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise OptionError(f"alpha must be between 0 and 1, not {self.alpha}", ("alpha",))
-        if not 0 < self.probe < 1:
-            raise OptionError(f"probe must be between 0 and 1, not {self.probe}", ("probe",))
-        if not self.lr > 0:
-            raise OptionError(f"lr must be positive, not {self.lr}", ("lr",))
-
-    def phases(self, stages: Sequence[str]) -> tuple[Phase, ...]:
-        return (
-            Phase(unfrozen=0, standardize=True, share=self.probe),
-            Phase(unfrozen=None, lr=self.lr, share=1 - self.probe, norms=self.norms),
-        )
+        super().__post_init__()
 
     def merge(self, path: Sequence[Weights], parents: Mapping[str, Weights]) -> Weights:
         before, after = path[-2:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import packages
 
@@ -108,3 +109,14 @@ def install(folder: Path) -> dict[str, str]:
     return packages.install(
         folder, "bench-fault", "strategies", {"fault": "bench_fault:Fault"}, {"bench_fault": SOURCE}
     )
+
+
+def fault(how: str) -> dict[str, Any]:
+    """Return the strategy as a suite names it."""
+    return {"name": "fault", "how": how}
+
+
+def suite_of(*strategies: Any, **other: Any) -> dict[str, Any]:
+    """Return a suite of two steps an epoch: a fault comes in the second epoch."""
+    recipe = {"epochs": 2, "batch_size": 6, "curve_points": 2}
+    return {"matrix": {"strategy": list(strategies)}, "recipe": recipe, **other}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import runs
-from faults.plugin import install
+from faults.plugin import fault, suite_of
 
 import suites
 from bench.engines.process import Deadline, Gone, Process, Raised
@@ -19,25 +19,10 @@ HOWS = ("segfault", "leak", "infinite", "phases", "crowded", "full", "nothing")
 
 
 @pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process in which the plugin is installed."""
-    return install(tmp_path_factory.mktemp("plugin"))
-
-
-def fault(how: str) -> dict[str, Any]:
-    return {"name": "fault", "how": how}
-
-
-def suite(*hows: str, **other: Any) -> dict[str, Any]:
-    recipe = {"epochs": 2, "batch_size": 6, "curve_points": 2}  # two steps an epoch: the fault comes in the second
-    return {"matrix": {"strategy": [*(fault(how) for how in hows), "scratch"]}, "recipe": recipe, **other}
-
-
-@pytest.fixture(scope="module")
 def records(plugin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """One run in which everything goes wrong: the records by what was to happen."""
     folder = tmp_path_factory.mktemp("faults")
-    suites.write(folder, suite(*HOWS))
+    suites.write(folder, suite_of(*map(fault, HOWS), "scratch"))
     done = runs.bench(folder, "run", "toy.yaml", "--no-report", extra=plugin)
     assert done.returncode == 3, done.stderr
     return {r["cell"]["strategy"].get("how", "scratch"): r for r in runs.records(folder, "toy").values()}
@@ -67,7 +52,7 @@ def test_what_runs_out_of_memory_is_run_again_in_pieces_and_marked(records):
 
 
 def test_a_hung_native_call_is_ended_within_five_seconds_of_its_deadline_with_its_children(plugin, tmp_path):
-    suites.write(tmp_path, suite("hang", deadline_seconds=3))
+    suites.write(tmp_path, suite_of(fault("hang"), "scratch", deadline_seconds=3))
     pids = tmp_path / "PIDS"
     done = runs.bench(tmp_path, "run", "toy.yaml", "--no-report", extra={**plugin, "PIDS": str(pids)})
     assert done.returncode == 3, done.stderr

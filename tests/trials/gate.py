@@ -29,6 +29,7 @@ from bench.compare.measures import DEFAULTS, STATUS, parse
 from bench.record import Record
 from bench.sides import load
 from bench.tasks import every_metric
+from tests import slower
 
 ROOT = Path(__file__).parents[2]
 SUITE = """\
@@ -48,19 +49,7 @@ LATENCY, TRAINING = (
     ("latency_p50:+5%", "latency_p50:+10%", "latency_p50:+20%"),
     ("seconds_train:+8%", "seconds_train:+15%", "seconds_train:+25%"),
 )
-# What is put into the code: a training step, or a pass of the library's model, is followed by a wait of a share of it.
-STEP = """
-import time as _time
-_call = Eager.__call__
-def _slow(self, *given):
-    began = _time.perf_counter()
-    found = _call(self, *given)
-    end = _time.perf_counter() + 0.15 * (_time.perf_counter() - began)
-    while _time.perf_counter() < end:
-        pass
-    return found
-Eager.__call__ = _slow
-"""
+# What is put into the code: a pass of the library's model is followed by a wait of a share of it.
 PASS = """
 import time as _time
 _init = Network.__init__
@@ -75,7 +64,7 @@ def _slow(self, *given, **named):
     self.model.register_forward_hook(wait)
 Network.__init__ = _slow
 """
-SLOW = {"latency": ("bench/backbones/_network.py", PASS), "training": ("bench/training/step.py", STEP)}
+SLOW = {"latency": ("bench/backbones/_network.py", PASS), "training": ("bench/training/step.py", slower.step(0.15))}
 
 
 def main(runs: int) -> dict[str, Any]:

@@ -13,33 +13,17 @@ from typing import Any
 
 import pytest
 import runs
-from faults.plugin import install
+from faults.plugin import fault, suite_of
 
 import suites
 from bench.engines.local import LocalEngine, cause_of_death, out_of_memory_kills
-
-
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process in which the plugin is installed."""
-    return install(tmp_path_factory.mktemp("plugin"))
-
-
-def trouble(how: str) -> dict[str, Any]:
-    return {"name": "fault", "how": how}
-
-
-def suite_of(*strategies: Any, **other: Any) -> dict[str, Any]:
-    recipe = {"epochs": 2, "batch_size": 6, "curve_points": 2}  # two steps an epoch: trouble comes in the second
-    return {"matrix": {"strategy": list(strategies)}, "recipe": recipe, **other}
-
 
 # One run in which everything goes wrong
 
 EVERYTHING = suite_of(
     "feature_extract",
-    *(trouble(how) for how in ("bug", "leave", "memory", "chatter", "killed", "silent")),
-    {"name": "distill", "teacher": {"strategy": trouble("bug")}},
+    *(fault(how) for how in ("bug", "leave", "memory", "chatter", "killed", "silent")),
+    {"name": "distill", "teacher": {"strategy": fault("bug")}},
     {"name": "partial_finetune", "unfreeze": 3},
     {"name": "distill", "alpha": 0.9, "teacher": {"strategy": {"name": "partial_finetune", "unfreeze": 3}}},
     "full_finetune",
@@ -141,7 +125,7 @@ def story(plugin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> S
     gate = folder / "GATE"
     gate.touch()
     extra = {**plugin, "GATE": str(gate)}
-    suites.write(folder, suite_of("feature_extract", trouble("gate"), trouble("forever"), "scratch"))
+    suites.write(folder, suite_of("feature_extract", fault("gate"), fault("forever"), "scratch"))
     left_behind = []
 
     process = runs.start(folder, "run", "toy.yaml", extra=extra)
