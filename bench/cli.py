@@ -21,7 +21,7 @@ import typer
 from bench import gating
 from bench.asked import Asked, check_writable, write_beside, write_report
 from bench.cell import IDENTITY_VERSION
-from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest
+from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest, printable_lines
 
 if TYPE_CHECKING:
     from bench.planner import Plan
@@ -335,15 +335,11 @@ def _told_to_end(number: int, frame: object) -> None:
 
 
 def _say(text: str) -> None:
-    from bench.terminal import printable
-
-    print(printable(text))
+    print(printable_lines(text))
 
 
 def _note(text: str) -> None:
-    from bench.terminal import printable
-
-    print(printable(text), file=sys.stderr)
+    print(printable_lines(text), file=sys.stderr)
 
 
 def _wrong_usage(error: Any) -> str:

@@ -109,12 +109,22 @@ def quoted(value: object) -> str:
 # Control characters but tabs and ends of a line, what turns the order of the letters around it, halves of characters.
 _HIDDEN = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff"
 HIDDEN = re.compile(f"[{_HIDDEN}]")
-_UNPRINTABLE = re.compile(rf"[{_HIDDEN}\t\n\r\x85\u2028\u2029]")
+_UNPRINTABLE_LINES = re.compile(rf"[{_HIDDEN}\r\x85\u2028\u2029]")
+_UNPRINTABLE = re.compile(rf"{_UNPRINTABLE_LINES.pattern}|[\t\n]")
 
 
 def printable(text: str) -> str:
     """Return text on one line, with escapes for what would end it, move a cursor or turn the order of letters."""
-    return _UNPRINTABLE.sub(lambda c: f"\\x{ord(c[0]):02x}" if c[0] < "\u0100" else f"\\u{ord(c[0]):04x}", text)
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines with the same escapes: what a stranger's record says may not drive a terminal."""
+    return _UNPRINTABLE_LINES.sub(_escape, text)
+
+
+def _escape(sign: re.Match[str]) -> str:
+    return f"\\x{ord(sign[0]):02x}" if sign[0] < "\u0100" else f"\\u{ord(sign[0]):04x}"
 
 
 class Skip(Exception):

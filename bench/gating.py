@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.errors import OptionError, UsageError, did_you_mean, nearest
+from bench.errors import OptionError, UsageError, did_you_mean, nearest, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,6 @@ def compare(
     from bench.compare.measures import DEFAULTS, parse
     from bench.compare.outputs import FORMATS, text
     from bench.tasks import every_metric
-    from bench.terminal import printable
 
     if form not in FORMATS:
         hint = did_you_mean(nearest(form, FORMATS)) or f"; choose {', '.join(FORMATS)}"
@@ -83,13 +82,13 @@ def compare(
         with again.codes(before, base_code, told) as both:
             gate = again.confirmed(gate, limits, after, suite, both, rounds, told)
     if output is None:
-        print(printable(FORMATS[form](gate)), end="")
+        print(printable_lines(FORMATS[form](gate)), end="")
     else:
         try:
             output.write_text(FORMATS[form](gate), encoding="utf-8", newline="\n")
         except OSError as error:
             raise UsageError(f"--output {output}: cannot be written: {error.strerror}") from None
-        print(printable(text(gate)))
+        print(printable_lines(text(gate)))
     raise typer.Exit(gate.exit_code)
 
 
@@ -150,7 +149,6 @@ def export(
 def list_baselines(results: Results = Path("results")) -> None:
     """Show the baselines that there are."""
     from bench import sides
-    from bench.terminal import printable
 
     paths = sorted((results / sides.BASELINES).glob("*.jsonl"))
     if not paths:
@@ -160,7 +158,7 @@ def list_baselines(results: Results = Path("results")) -> None:
         commits = {str(r.environment.get("git_commit"))[:7] for r in records if r.environment.get("git_commit")}
         machines = {str(r.environment.get("cpu")) for r in records if r.environment.get("cpu")}
         where = ", ".join([*sorted(machines), *(f"commit {commit}" for commit in sorted(commits))])
-        print(printable(f"{path.stem:<24} {len(records):>5} cells  {where}"))
+        print(printable_lines(f"{path.stem:<24} {len(records):>5} cells  {where}"))
 
 
 @baseline_app.command("show")
@@ -168,7 +166,6 @@ def show(suite: Name, results: Results = Path("results")) -> None:
     """Show what a baseline holds, a line a cell."""
     from bench import sides
     from bench.naming import titles
-    from bench.terminal import printable
 
     path = sides.baseline_path(results, suite)
     records = _read(path)
@@ -178,7 +175,7 @@ def show(suite: Name, results: Results = Path("results")) -> None:
         first = next((f"{name} {value:.4f}" for name, value in record.metrics.items() if value is not None), "")
         start = f"{record.cell_id}  {record.status:<12}{first:<18}"
         for part in textwrap.wrap(named[record.cell_id], room):
-            print(printable(f"{start:<{MARGIN}}{part}"))
+            print(printable_lines(f"{start:<{MARGIN}}{part}"))
             start = ""
 
 
@@ -234,13 +231,12 @@ def show_history(
     from bench.asked import writing
     from bench.compare import history
     from bench.report import timeline, write_history
-    from bench.terminal import printable
 
     found = history.series(_history(sides.history_path(results, suite)))
     known = sorted({each.measure for each in found})
     if measure is not None and measure not in known:
         raise UsageError(f"--measure {measure}: the history has none{did_you_mean(nearest(measure, known))}")
-    print(printable(timeline.as_text(found, measure)))
+    print(printable_lines(timeline.as_text(found, measure)))
     if reports is not None:
         with writing(reports):
             print(write_history(suite, found, reports / f"{suite}-history"))

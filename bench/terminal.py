@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.cell import Cell
+from bench.errors import printable_lines
 from bench.record import Record
 from bench.schedule import Listener
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 BAR_WIDTH = 24
 CURVE_WIDTH = 32
-# All but the end of a line and the tabulator.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # In plain lines, a cell that says nothing for so long is heard of.
 QUIET_SECONDS = 30.0
 
@@ -203,7 +201,7 @@ def outcome(record: Record, title: str, seconds: float) -> list[str]:
     """Return how a cell ended: its first metric or its status, the time that it took, its title, and the reason."""
     first = next((f"{k} {v:.3f}" for k, v in record.metrics.items() if v is not None), "ok")
     words = [first if record.status == "ok" else record.status, duration(seconds), title]
-    return words if record.status == "ok" else [*words, printable(record.reason or "")]
+    return words if record.status == "ok" else [*words, printable_lines(record.reason or "")]
 
 
 def progress_words(point: Mapping[str, Any]) -> str:
@@ -221,11 +219,6 @@ def remaining(seconds: float | None) -> str:
 def sparkline(values: Sequence[float]) -> str:
     """Draw values in [0, 1] as a line of blocks."""
     return "".join(BARS[min(int(max(v, 0.0) * len(BARS)), len(BARS) - 1)] for v in values)
-
-
-def printable(text: str) -> str:
-    """Return text whose control characters are written out: what a stranger's record says may not drive a terminal."""
-    return _CONTROLS.sub(lambda sign: f"\\x{ord(sign[0]):02x}", text)
 
 
 def duration(seconds: float) -> str:

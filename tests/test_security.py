@@ -16,12 +16,11 @@ from bench.backbones.timm import _create
 from bench.cli import main
 from bench.compare import baseline, history, pytest_benchmark
 from bench.datasets import _sources
-from bench.errors import StoreError, UsageError
+from bench.errors import StoreError, UsageError, printable_lines
 from bench.planner import expand
 from bench.record import Record, loads
 from bench.store import Store
 from bench.suite import load
-from bench.terminal import printable
 from suites import write
 
 DEEP = '{"a": ' + "[" * 200_000 + "]" * 200_000 + "}"
@@ -91,4 +90,4 @@ def test_a_record_cannot_drive_the_terminal(
         out, err = capsys.readouterr()
         assert "mine" in out or "toy.yaml" in err
         assert not {"\x1b", "\x07", "\x9b"} & set(out + err)
-    assert printable("a\tb\nc\x1b") == "a\tb\nc\\x1b"
+    assert printable_lines("a\tb\nc\x1b") == "a\tb\nc\\x1b"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from bench.terminal import printable
+from bench.errors import printable_lines
 
 State = Literal["ok", "note", "problem"]
 # Each reads without colour too.
@@ -49,7 +49,7 @@ def text(findings: Sequence[Finding], width: int, colours: bool = False) -> str:
 
 def _wrapped(words: str, width: int) -> list[str]:
     # Commands are copied: a word that is cut is none.
-    return textwrap.wrap(printable(words), max(width, 24), break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(printable_lines(words), max(width, 24), break_long_words=False, break_on_hyphens=False)
 
 
 def summary(findings: Sequence[Finding]) -> str:
