@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from types import TracebackType
 from typing import Any
 
 from bench.engines import checkup
-from bench.engines.process import Gone, Process
+from bench.engines.process import Gone, Process, how_it_ended
 
 # Importing torch takes seconds; on a cold and busy disk, a minute.
 ANSWER_SECONDS = 120.0
@@ -41,9 +40,7 @@ class Child:
             answer: dict[str, Any] = self._answer(self._process)
         except Gone as gone:
             self._end()
-            code = gone.exit_code or 0
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            return {"error": f"the process that was asked {how}"}
+            return {"error": f"the process that was asked {how_it_ended(gone.exit_code)}"}
         except TimeoutError:
             self._end()
             return {"error": f"no answer within {self.seconds:g} s"}

@@ -22,8 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from bench.engines.process import Deadline, Gone, Late, Process, Raised
+from bench.engines.process import Deadline, Gone, Late, Process, Raised, how_it_ended
 from bench.errors import EngineError
+from bench.machine import is_alive
 from bench.schedule import Watch
 
 # How often messages are looked for; an answer is there at once.
@@ -204,11 +205,7 @@ def cause_of_death(exit_code: int | None, out_of_memory_kills: int) -> tuple[str
     """Return the status and the reason of a cell whose worker died; `out_of_memory_kills` came in the meantime."""
     if exit_code == -signal.SIGKILL and out_of_memory_kills > 0:
         return "oom", "the system ran out of memory and killed the worker process"
-    if exit_code is None:
-        return "failed", "the worker process is gone"
-    if exit_code < 0:
-        return "failed", f"the worker process was killed by {signal.Signals(-exit_code).name}"
-    return "failed", f"the worker process ended with exit code {exit_code}"
+    return "failed", f"the worker process {how_it_ended(exit_code)}"
 
 
 def out_of_memory_kills() -> int:
@@ -226,7 +223,7 @@ def _own_folder() -> Path:
         owner = old.name.split("-")[1]
         with suppress(OSError):
             stale = time.time() - old.stat().st_mtime > STALE_SECONDS
-            if stale and owner.isdecimal() and not _is_alive(int(owner)):
+            if stale and owner.isdecimal() and not is_alive(int(owner)):
                 shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"bench-{os.getpid()}-"))
 
@@ -240,16 +237,6 @@ def _messages(lines: TextIO) -> Iterator[dict[str, Any]]:
             lines.seek(place)
             return
         yield json.loads(line)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _start_worker(parent: int, folder: str, device: str, deterministic: bool) -> None:

@@ -24,6 +24,13 @@ class Gone(Exception):
         super().__init__(exit_code)
 
 
+def how_it_ended(exit_code: int | None) -> str:
+    """Say how a process that is gone ended, after its name."""
+    if exit_code is None:
+        return "is gone"
+    return f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
+
+
 class Raised(Exception):
     """What was called raised: its type and text, and the traceback there. No exception of the other side comes over."""
 
