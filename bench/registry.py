@@ -108,6 +108,14 @@ def runtime_option(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"identity": False})
 
 
+def later(default: Any) -> Any:
+    """Declare an option that joined when records were there already: at its default it is not part of an identity.
+
+    The default must be what was done before there was the option, so that no record is of another cell than it was.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
     """Build a frozen dataclass from options, strictly typed. Raises OptionError with the path to the wrong option."""
     from pydantic import ValidationError
@@ -204,9 +212,8 @@ def plain_message(error: Mapping[str, Any]) -> str:
 
 def identity_of(plugin: Any) -> dict[str, Any]:
     """Return what of a plugin can change a number: its name, version, and options that are not runtime options."""
-    options = {
-        f.name: plain(getattr(plugin, f.name)) for f in dataclasses.fields(plugin) if f.metadata.get("identity", True)
-    }
+    runtime = runtime_of(plugin)
+    options = {name: value for name, value in plain(plugin).items() if name not in runtime}
     return {"name": plugin.name, "version": plugin.version, **options}
 
 
@@ -217,9 +224,10 @@ def runtime_of(plugin: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn nested dataclasses, tuples and mappings into what JSON holds."""
+    """Turn nested dataclasses, tuples and mappings into what JSON holds, less `later` options at their defaults."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        held = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {f.name: plain(v) for f, v in held if not (f.metadata.get("later") and v == f.default)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

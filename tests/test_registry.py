@@ -16,7 +16,7 @@ import pytest
 from runs import bench
 
 from bench.errors import OptionError, PluginError, UnknownName
-from bench.registry import Registry, build, identity_of, plain, runtime_of, runtime_option
+from bench.registry import Registry, build, identity_of, later, plain, runtime_of, runtime_option
 from suites import write
 
 KINDS = ("backbones", "datasets", "strategies", "tasks")
@@ -205,3 +205,16 @@ def test_what_is_no_plugin_is_refused(registry: Registry[Any]) -> None:
     for wrong in (Bare, Nameless):
         with pytest.raises(PluginError, match="a sample plugin is a dataclass with a `name` and a `version`"):
             registry.register(wrong)
+
+
+def test_an_option_that_joined_later_is_in_an_identity_only_where_it_is_not_at_its_default() -> None:
+    @dataclass(frozen=True)
+    class Grown:
+        name: ClassVar[str] = "grown"
+        version: ClassVar[int] = 1
+        width: int = 3
+        depth: int | None = later(None)
+
+    assert identity_of(Grown()) == {"name": "grown", "version": 1, "width": 3}
+    assert identity_of(Grown(depth=2)) == {"name": "grown", "version": 1, "width": 3, "depth": 2}
+    assert plain(Grown(depth=2)) == {"width": 3, "depth": 2}
