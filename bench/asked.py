@@ -53,10 +53,13 @@ class Asked:
     def study(self, plan: Plan, records: Sequence[Record]) -> Study:
         """Return what a report of these records is made from."""
         from bench.report import Study
+        from bench.shelf import Shelf
+        from bench.store import Store
 
         there = {record.cell_id for record in records}
         missing = tuple(entry.cell for entry in plan.entries if entry.cell.id not in there)
-        return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, self.command, missing)
+        shelf = Shelf(Store(self.results, plan.suite.suite))
+        return Study(plan.suite.resolved(), plan.primary, tuple(records), plan.parents, self.command, missing, shelf)
 
     def stored(self) -> Study:
         """Return the study of what is stored. Raises UsageError when there is nothing yet."""

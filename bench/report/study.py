@@ -13,6 +13,7 @@ from typing import Any
 from bench.cell import Cell
 from bench.naming import HIDDEN, distinct, flat, labels, once
 from bench.record import Record
+from bench.shelf import Shelf
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Study:
     parents   ids of the cells that are planned only as a parent of another cell, such as teachers
     command   what makes this study again
     missing   planned cells that have not run yet
+    shelf     what lies beside the records, such as predictions; None where there are records alone
     """
 
     suite: Mapping[str, Any]
@@ -33,6 +35,7 @@ class Study:
     parents: frozenset[str]
     command: str
     missing: tuple[Cell, ...] = ()
+    shelf: Shelf | None = None
 
 
 @dataclass(frozen=True)
