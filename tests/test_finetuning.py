@@ -73,7 +73,7 @@ def by_phase(made, one) -> list[set[str]]:
 
 
 def test_gradual_unfreezing_changes_per_phase_what_its_schedule_says(tmp_path):
-    made = learner(tmp_path, GradualUnfreeze(unfreeze=(0, 1, 2, 3)), replace(RECIPE, epochs=8))
+    made = learner(tmp_path, GradualUnfreeze(unfreeze=(0, 1, 2, 3), norms="train"), replace(RECIPE, epochs=8))
     moved = by_phase(made, round_of(24))
     assert moved == [tensors_of(made, set(STAGES[3 - k :])) | HEAD for k in range(4)]
     # Each phase runs on the activations of what it leaves frozen.
@@ -84,6 +84,14 @@ def test_gradual_unfreezing_changes_per_phase_what_its_schedule_says(tmp_path):
 @pytest.mark.parametrize(("steps", "depth", "counts"), [(3, 9, [0, 4, 9]), (2, 5, [0, 5]), (4, 2, [0, 1, 2])])
 def test_steps_are_spread_from_the_head_alone_to_every_stage(steps, depth, counts):
     assert [p.unfrozen for p in GradualUnfreeze(steps=steps).phases(["s"] * depth)] == counts
+
+
+def test_after_a_phase_of_the_head_alone_stages_learn_slowly_on_the_statistics_that_it_fits():
+    head, *others = GradualUnfreeze(lr=0.2).phases(STAGES)
+    assert (head.lr, head.standardize) == (1.0, True)
+    assert [(p.lr, p.norms) for p in others] == [(0.2, "frozen")] * 2
+    first, second = GradualUnfreeze(unfreeze=(1, 3)).phases(STAGES)
+    assert (first.lr, second.lr) == (1.0, 0.1)
 
 
 def test_unfreezing_more_stages_than_there_are_is_a_skip():

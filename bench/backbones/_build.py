@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from bench.backbones._checkpoint import first_line
+from bench.backbones._checkpoint import State, first_line, source_head
 from bench.backbones._network import Inputs, Network
 from bench.backbones._stages import split
 from bench.cell import entropy
@@ -27,16 +27,23 @@ def seeded(seed: int, part: str) -> Iterator[None]:
         yield
 
 
-def network(model: nn.Module, inputs: Inputs, resolution: int | None = None, head_path: str | None = None) -> Network:
+def network(
+    model: nn.Module,
+    inputs: Inputs,
+    resolution: int | None = None,
+    head_path: str | None = None,
+    pretrained: State | None = None,
+) -> Network:
     """Return a model that has its new head already as a Network, for pictures of `resolution` pixels or its own.
 
+    `pretrained` is the state dict that its weights are from, which may have the classifier that was there before.
     Raises Skip when it has no linear head on pooled features, or takes no pictures of that size.
     """
     if resolution in (None, inputs.resolution):
-        return _network(model, inputs, head_path)
+        return _network(model, inputs, head_path, pretrained)
     assert resolution is not None
     with fitting(type(model).__name__, resolution):
-        built = _network(model, replace(inputs, resolution=resolution), head_path)
+        built = _network(model, replace(inputs, resolution=resolution), head_path, pretrained)
         _try(built)
     return built
 
@@ -52,12 +59,13 @@ def fitting(model: str, resolution: int | None) -> Iterator[None]:
         raise Skip(f"{model} takes no pictures of {resolution} pixels: {first_line(error)}") from None
 
 
-def _network(model: nn.Module, inputs: Inputs, head_path: str | None) -> Network:
+def _network(model: nn.Module, inputs: Inputs, head_path: str | None, pretrained: State | None) -> Network:
     layout = split(model, inputs.resolution, head_path)
     head = model.get_submodule(layout.head_path)
     if not isinstance(head, nn.Linear):
         raise Skip(f"{type(model).__name__} has no linear head on pooled features")
-    return Network(model, layout.stages, layout.head_path, head.in_features, inputs, layout.before_head)
+    source = source_head(pretrained or {}, layout.head_path, head.in_features)
+    return Network(model, layout.stages, layout.head_path, head.in_features, inputs, layout.before_head, source)
 
 
 def _try(built: Network) -> None:

@@ -131,6 +131,15 @@ def in_order(model: nn.Module, state: State, where: object, name: str) -> State:
     return dict(zip(own, state.values(), strict=True))
 
 
+def source_head(state: State, head_path: str, dim: int) -> tuple[Tensor, Tensor] | None:
+    """Return the classifier in a state dict, weight [classes, dim] and bias [classes]; None where there is no such."""
+    weight = state.get(f"{head_path}.weight")
+    if weight is None or weight.dim() != 2 or weight.shape[1] != dim:
+        return None
+    bias = state.get(f"{head_path}.bias")
+    return weight.detach(), weight.new_zeros(len(weight)) if bias is None else bias.detach()
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, shortened to what fits on a line."""
     text = str(error).strip().splitlines() or [type(error).__name__]

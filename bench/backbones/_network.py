@@ -45,13 +45,17 @@ class Stage:
         return list({id(parameter): parameter for parameter in every}.values())
 
 
+SourceHead = tuple[Tensor, Tensor]
+
+
 class Network(nn.Module):
     """A library's model as stages, input to output, and a head.
 
     The last stage ends in pooled features, float [batch, dim]. `head_path` leads to the head inside `model`
     ("classifier", "head.fc"), and `before_head` is what the library does to the features of a training head: its
     dropout. Every parameter of `model` belongs to exactly one stage or to the head; `fixed` names those which the
-    library itself never trains.
+    library itself never trains. `source_head` is the classifier that the weights came with, weight [source classes,
+    dim] and bias [source classes]: no part of the model, and None where there is none.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Network(nn.Module):
         dim: int,
         inputs: Inputs,
         before_head: nn.Module | None = None,
+        source_head: SourceHead | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -69,6 +74,7 @@ class Network(nn.Module):
         self.head_path = head_path
         self.dim = dim
         self.inputs = inputs
+        self.source_head = source_head
         self.frozen = 0
         self.still: frozenset[int] = frozenset()
         self.norms_held = False

@@ -15,6 +15,7 @@ from bench.backbones._packages import PACKAGES, installed, local, model_sources,
 from bench.errors import WeightsError
 
 if TYPE_CHECKING:
+    from bench.backbones._checkpoint import State
     from bench.backbones._network import Inputs, Network
 
 _TAGGED = re.compile(r"""\n\s*["']((\w+)\.\w+)\*?["']\s*:""")
@@ -60,14 +61,17 @@ class Timm:
         from bench.backbones._build import fitting, network, seeded
 
         with seeded(seed, "trunk"):
-            model = self._pretrained() if pretrained and self.weights != "random" else _create(self.model)
+            if pretrained and self.weights != "random":
+                model, state = self._pretrained()
+            else:
+                model, state = _create(self.model), None
         with seeded(seed, "head"):
             model.reset_classifier(classes)
         inputs = _inputs(model)
         if resolution not in (None, inputs.resolution) and hasattr(model, "set_input_size"):
             with fitting(self.model, resolution):
                 model.set_input_size(img_size=(resolution, resolution))
-        return network(model, inputs, resolution, _head_path(model))
+        return network(model, inputs, resolution, _head_path(model), state)
 
     def facts(self) -> BackboneFacts:
         """Return what `bench list backbones` shows. Asks no network."""
@@ -89,18 +93,20 @@ class Timm:
         """Return the file of the weights, or None when they come from the hub."""
         return installed(self.model) if self.weights == "pretrained" else local(self.weights, self.model)
 
-    def _pretrained(self) -> Any:
+    def _pretrained(self) -> tuple[Any, State]:
+        """Return the model with its weights, and the state dict that they are from."""
         from bench.backbones import _checkpoint
 
         path = self._file()
         if path is None:
-            return _from_hub(self.model)
+            model = _from_hub(self.model)
+            return model, model.state_dict()
         model = _create(self.model)
         state = _checkpoint.read(path)
         if self.weights == "pretrained":
             state = _checkpoint.in_order(model, state, path, self.model)
         _checkpoint.load_trunk(model, state, _head_path(model), path, self.model)
-        return model
+        return model, state
 
 
 @cache

@@ -65,11 +65,12 @@ class Torchvision:
         with seeded(seed, "model"), fitting(self.model, resolution):
             model = _create(self.model, resolution or inputs.resolution, num_classes=classes)
         head_path = last_linear(model)
+        state: State | None = None
         if pretrained and self.weights != "random" and head_path:
             path = _published(self.model) if self.weights == "pretrained" else local(self.weights, self.model)
             state = _fitted(_checkpoint.read(path), model)
             _checkpoint.load_trunk(model, state, head_path, path, self.model)
-        return network(model, inputs, resolution, head_path)
+        return network(model, inputs, resolution, head_path, state)
 
     def facts(self) -> BackboneFacts:
         """Return what `bench list backbones` shows. Asks no network."""

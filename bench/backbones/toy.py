@@ -9,6 +9,7 @@ from bench.backbones import BackboneFacts, backbones
 from bench.backbones._packages import local, sha256
 
 if TYPE_CHECKING:
+    from bench.backbones._checkpoint import State
     from torch import nn
 
     from bench.backbones._network import Network
@@ -53,13 +54,17 @@ class Toy:
         fixed = pretrained and self.weights == "pretrained"
         with seeded(0 if fixed else seed, "trunk"):
             model = _toy_cnn()
+        state: State = model.state_dict() if fixed else {}
         if pretrained and self.weights not in ("pretrained", "random"):
             path = local(self.weights, self.model)
-            _checkpoint.load_trunk(model, _checkpoint.read(path), "head", path, self.model)
+            state = _checkpoint.read(path)
+            _checkpoint.load_trunk(model, state, "head", path, self.model)
         with seeded(seed, "head"):
             model.head = nn.Linear(_WIDTH, classes)
         stages = tuple(chain(name, model.get_submodule(name)) for name in ("stem", "middle", "last"))
-        return Network(model, stages, "head", _WIDTH, Inputs(resolution or 16, (0.5,) * 3, (0.25,) * 3, "bilinear"))
+        source = _checkpoint.source_head(state, "head", _WIDTH)
+        inputs = Inputs(resolution or 16, (0.5,) * 3, (0.25,) * 3, "bilinear")
+        return Network(model, stages, "head", _WIDTH, inputs, source_head=source)
 
     def facts(self) -> BackboneFacts:
         """Return what `bench list backbones` shows."""

@@ -10,6 +10,7 @@ from bench.compare.history import Series
 from bench.machine import many_objects
 from bench.report import (
     advice,
+    against,
     evidence,
     explore,
     export,
@@ -21,6 +22,7 @@ from bench.report import (
     tables,
     timeline,
     trade,
+    transferability,
     versus,
 )
 from bench.report.board import Board, boards
@@ -100,6 +102,7 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
     ranked = trade.ranking(found, standings, study.primary) if several else None
     if ranked is not None:
         blocks += [Heading("Over all data", 2), ranked]
+    blocks += transferability.blocks(study, found)
     if many:
         answer += [tables.winners(found, standings, study.primary), evidence.left_out(study, len(found))]
     for number, (section, standing) in enumerate(zip(found, standings, strict=True), 1):
@@ -111,7 +114,7 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
         else:
             answer += told
         drawn = figures.draw(section, standing, study.primary, f"{number}-" if several else "", alone=many)
-        blocks += _section(section, standing, study.primary, drawn, 3 if several else 2)
+        blocks += _section(study, section, standing, drawn, 3 if several else 2)
     blocks += evidence.failures(study)
     blocks += evidence.environments(study)
     blocks += evidence.reproduce(study)
@@ -122,10 +125,13 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
 
 
 def _section(
-    section: Section, standing: tuple[Board, ...], primary: str, drawn: dict[str, Figure], level: int
+    study: Study, section: Section, standing: tuple[Board, ...], drawn: dict[str, Figure], level: int
 ) -> list[Block]:
     """Return the tables and figures of one data set and backbone."""
+    primary = study.primary
     blocks: list[Block] = [Heading("Results", level), tables.results(section, standing, primary)]
+    beside = against.table(section, primary, study.suite)
+    blocks += [beside] if beside is not None else []
     blocks += [drawn[name] for name in ("size", "time") if name in drawn]
     if "convergence" in drawn:
         blocks += [Heading("Learning curves", level), drawn["convergence"]]

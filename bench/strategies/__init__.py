@@ -76,6 +76,13 @@ class Look(Protocol):
         """Return the pooled features of the plain view of each example, float [n, dim], by the network as it is now."""
         ...
 
+    def source_logits(self) -> Tensor | None:
+        """Return what the classifier that the backbone was pretrained with says of each example, or None.
+
+        Float [n, source classes], on the features as they are now; None where the weights came without it.
+        """
+        ...
+
     def pixels(self) -> Tensor:
         """Return the plain view of each example as numbers, 16 x 16 points of it or fewer, float [n, values]."""
         ...

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, linear
 
 from bench.backbones._network import Network
 from bench.tasks import Selection
@@ -40,6 +40,12 @@ class Look:
         self.features, self._pictures = features, pictures
         self.notes: dict[str, Any] = {}
         self.passes = 0
+
+    def source_logits(self) -> Tensor | None:
+        if self.network.source_head is None:
+            return None
+        weight, bias = (part.to(self.labels.device) for part in self.network.source_head)
+        return linear(self.features().float(), weight, bias)
 
     def pixels(self) -> Tensor:
         edge = min(POINTS, self.network.inputs.resolution)
