@@ -9,9 +9,9 @@ from bench.backbones import BackboneFacts, backbones
 from bench.backbones._packages import local, sha256
 
 if TYPE_CHECKING:
-    from bench.backbones._checkpoint import State
     from torch import nn
 
+    from bench.backbones._checkpoint import State
     from bench.backbones._network import Network
 
 
