@@ -22,13 +22,13 @@ def table(section: Section, primary: str, suite: Mapping[str, Any]) -> Table | N
         return None
     path = f"metrics.{primary}"
     others = [line for line in section.lines if line is not reference]
-    pairs = {
-        (line.label, n): (line.by_seed(n, path), reference.by_seed(n, path)) for line in others for n in section.sizes
-    }
-    held = {key: pair for key, pair in pairs.items() if pair[0].keys() & pair[1].keys()}
-    if not held:
+    found: dict[tuple[str, int], Comparison] = {}
+    for n in section.sizes:
+        base = reference.by_seed(n, path)
+        pairs = {(line.label, n): (line.by_seed(n, path), base) for line in others}
+        found |= compare_pairs({key: pair for key, pair in pairs.items() if pair[0].keys() & base.keys()})
+    if not found:
         return None
-    found = compare_pairs(held)
     rows = []
     for line in others:
         cells = [_cell(found.get((line.label, n)), ids(line, n)) for n in section.sizes]
@@ -36,8 +36,8 @@ def table(section: Section, primary: str, suite: Mapping[str, Any]) -> Table | N
             rows.append((Span(line.label), *cells))
     caption = (
         f"{sentence(metric(primary))} less that of {reference.label}: mean over seeds, paired, with its 95 % interval. "
-        f"In bold with ▲ or ▼ what is shown to be better or worse at 5 % over all {len(found)} differences of this "
-        "table together (Holm); without a mark, no difference is shown."
+        "In bold with ▲ or ▼ what is shown to be better or worse at 5 % over all differences of a column together "
+        "(Holm); without a mark, no difference is shown."
     )
     return Table("against", ("strategy", *(f"n = {n}" for n in section.sizes)), tuple(rows), 1, caption)
 

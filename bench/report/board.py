@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from bench.compare.scaling import Interval, crossing
-from bench.compare.statistics import MIN_SEEDS, Comparison, Summary, compare_all, summarise
+from bench.compare.statistics import ALPHA, MIN_SEEDS, Comparison, Summary, compare_all, summarise
 from bench.report.study import Line, Section
 
 
@@ -21,9 +21,24 @@ class Board:
     comparisons: Mapping[tuple[str, str], Comparison]
 
     def near_best(self, label: str) -> bool:
-        """Say whether a strategy is not shown to differ from the best one. False for the best itself."""
+        """Say whether a strategy may still be the best: none is shown to be better. False for the best mean itself.
+
+        Each is tested against all others at 5 % together (one-sided, Bonferroni), so that the one that is truly the
+        best is kept among those that may be in 95 % of studies, however many there are (subset selection: Gupta, 1965;
+        Hsu, 1981). For a verdict on one pair, found by looking, there are the `comparisons`.
+        """
         pair = self.comparisons.get((self.ranked[0][0].label, label)) if self.ranked else None
-        return pair is not None and pair.verdict == "no difference shown"
+        if pair is None or pair.verdict is None or pair.difference is None:
+            return False
+        others = [line.label for line, _ in self.ranked if line.label != label]
+        return min(self._worse(label, other) for other in others) * len(others) >= ALPHA
+
+    def _worse(self, label: str, other: str) -> float:
+        """Return the one-sided p value of a strategy being no worse than another; 1 where that can't be tested."""
+        pair = self.comparisons.get((other, label))
+        if pair is None or pair.verdict is None or pair.difference is None or pair.difference.p is None:
+            return 1.0
+        return pair.difference.p / 2 if pair.difference.mean > 0 else 1.0
 
 
 @dataclass(frozen=True)

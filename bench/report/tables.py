@@ -65,7 +65,7 @@ FLOOR = {"floor_seconds": "floor (s)", "measured_seconds": "measured (s)", "frac
 
 
 def results(section: Section, standing: Sequence[Board], primary: str) -> Table:
-    """Return strategy x size: mean ± deviation, the best in bold, ≈ on what is not shown to differ."""
+    """Return strategy x size: mean ± deviation, the best in bold, ≈ on what may still be the best."""
     notes = Notes()
     rows = []
     for line in section.rows:
@@ -83,7 +83,7 @@ def results(section: Section, standing: Sequence[Board], primary: str) -> Table:
     caption += f", mean ± standard deviation over {most} seeds" if most > 1 else ", one seed"
     caption += ". Best mean in bold"
     if any(board.near_best(line.label) for board in standing for line in section.lines):
-        caption += "; ≈ marks what is not shown to differ from it"
+        caption += "; ≈ marks what may still be the best: it is among them and the bold one in 95 % of such studies"
     if section.parents:
         caption += ". Parents such as teachers are not ranked"
     caption += _interval(section, primary)
@@ -92,13 +92,13 @@ def results(section: Section, standing: Sequence[Board], primary: str) -> Table:
 
 
 def winners(found: Sequence[Section], standings: Sequence[Sequence[Board]], primary: str) -> Table:
-    """Return section x size: the strategy with the best mean, ≈ where the second is not shown to differ from it."""
+    """Return section x size: the strategy with the best mean, ≈ where the second may still be the best."""
     sizes = sorted({board.size for standing in standings for board in standing})
     rows = []
     for section, standing in zip(found, standings, strict=True):
         held = {board.size: board for board in standing if board.ranked}
         rows.append((Span(section.title), *(_winner(held[n]) if n in held else Span(MISSING) for n in sizes)))
-    caption = f"The strategy with the best mean {metric(primary)} on test; ≈ where the second is not shown to differ."
+    caption = f"The strategy with the best mean {metric(primary)} on test; ≈ where the second may still be the best."
     return Table("winners", ("data · backbone", *(f"n = {n}" for n in sizes)), tuple(rows), len(sizes) + 1, caption)
 
 
