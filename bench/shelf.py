@@ -1,30 +1,48 @@
-"""What lies beside the records of a study, for a report to look at: the test predictions of its cells."""
+"""What lies beside the records of a study, for a report to look at: test predictions, and the pictures behind them."""
 
 from __future__ import annotations
 
+import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.tensors import id_of, notes
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.record import Record
     from bench.store import Store
+
+PIXELS = "pixels"
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a cell said of its test examples, one round after the other.
-
-    `logits` float32 [n, classes], `labels` int64 [n] as each round numbers its classes, `index` int64 [n] into the test
-    split, `classes` the names of each round's classes.
-    """
+class Answers:
+    """What a model said of some examples: `logits` float32 [n, classes], `labels` int64 [n], `index` int64 [n]."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     index: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Predictions(Answers):
+    """What a cell said of its test examples, one round after the other.
+
+    `labels` are as each round numbers its classes, `index` is into the test split, `classes` has the names of each
+    round's classes. `validation` is what it said of the examples that its recipe selects on, with an index into the
+    train split; None where none were held out, or an earlier version did not keep it. `groups` int64 [n] says whose
+    each test example is, where the data set knows.
+    """
+
     classes: tuple[tuple[str, ...], ...]
+    validation: Answers | None = None
+    groups: NDArray[np.int64] | None = None
 
 
 class Shelf:
@@ -34,12 +52,59 @@ class Shelf:
         self.store = store
 
     def predictions(self, cell_id: str) -> Predictions | None:
-        """Return the test predictions of a cell."""
+        """Return the predictions of a cell."""
         import numpy as np
 
         try:
             with self.store.predictions(cell_id).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 classes = tuple(tuple(str(name) for name in names) for names in file["classes"])
-                return Predictions(file["logits"], file["labels"], file["index"], classes)
+                held = None
+                if "validation_logits" in file:
+                    held = Answers(*(file[f"validation_{name}"] for name in ("logits", "labels", "index")))
+                groups = file.get("groups")
+                return Predictions(file["logits"], file["labels"], file["index"], classes, held, groups)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             return None
+
+    def pictures(self, record: Record, split: str, index: Sequence[int]) -> NDArray[np.uint8] | None:
+        """Return the pictures of a split as the model of a record saw them, [n, height, width] or [..., 3], or None.
+
+        They are read from the prepared pixels that the cell has left; nothing is decoded, and no data set is opened.
+        """
+        import numpy as np
+
+        folder = self._pixels(record, split)
+        found: dict[int, NDArray[np.uint8]] = {}
+        for path in sorted(folder.glob("*.safetensors")) if folder is not None else ():
+            found |= _rows(path, set(map(int, index)) - found.keys())
+        if not len(index) or any(int(i) not in found for i in index):
+            return None
+        rows = np.stack([found[int(i)] for i in index])
+        return rows[:, 0] if rows.shape[1] == 1 else np.ascontiguousarray(rows.transpose(0, 2, 3, 1))
+
+    def _pixels(self, record: Record, split: str) -> Path | None:
+        """Return the folder of a split's prepared pixels: named like those that the record says it learnt from."""
+        held = self.store.artifacts / PIXELS
+        for name in (str(used.get("id")) for used in record.artifacts if used.get("kind") == PIXELS):
+            for path in sorted((held / name).glob("*.safetensors")):
+                try:
+                    identity = json.loads(notes(path)["identity"])
+                    return held / id_of(PIXELS, {**identity, "split": split})
+                except (OSError, ValueError, KeyError, TypeError):
+                    continue
+        return None
+
+
+def _rows(path: Path, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
+    """Return those of the wanted rows, [channels, height, width], that a file has; a damaged file has none."""
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            keys = file.get_tensor("keys")
+            places = np.flatnonzero(np.isin(keys, sorted(wanted)))
+            rows = file.get_slice("rows")
+            return {int(keys[at]): rows[int(at) : int(at) + 1][0] for at in places}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return {}

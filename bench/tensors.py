@@ -1,4 +1,4 @@
-"""Files of tensors (safetensors) that carry the checksum of what is in them.
+"""Files of tensors (safetensors) that carry the checksum of what is in them, and how rows that cells share are named.
 
 The checksum, a sha256 of the bytes after the header, stands in the header's own notes. A file that has none, of an
 earlier version, is taken as it is.
@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from bench.cell import canonical
 
 # The note that `seal` fills in: what is written has to leave room for it.
 UNSEALED = {"sha256": "0" * 64}
 _CHUNK = 1 << 20
 _whole: dict[Path, tuple[int, int, int]] = {}
+
+
+def id_of(kind: str, identity: Mapping[str, Any]) -> str:
+    """Return the name of rows of a kind: 16 hex digits of the hash of everything that can change a value."""
+    return hashlib.sha256(canonical([kind, identity])).hexdigest()[:16]
 
 
 def seal(path: Path) -> None:
@@ -46,6 +54,13 @@ def is_whole(path: Path) -> bool:
         return False
     _whole[path] = stamp
     return True
+
+
+def notes(path: Path) -> dict[str, str]:
+    """Return the notes of a file. Raises OSError, and ValueError where it is no file of tensors."""
+    with path.open("rb") as file:
+        header: dict[str, Any] = json.loads(_header(file))
+    return dict(header["__metadata__"]) if isinstance(header.get("__metadata__"), dict) else {}
 
 
 def _header(file: BinaryIO) -> bytes:

@@ -23,10 +23,10 @@ from bench.measure.clock import now
 from bench.measure.kept import kept
 from bench.recipe import Recipe
 from bench.strategies import Phase, Strategy
+from bench.tensors import id_of
 from bench.training.feed import ActivationFeed
 from bench.training.groups import choose, optimizer_for
 from bench.training.passes import infer
-from bench.training.rows import id_of
 from bench.training.sources import Resident
 from bench.training.step import EAGER_STEPS, Lesson, Stepping, stepper_for
 

@@ -19,10 +19,11 @@ from torch import Tensor
 from bench.backbones._network import Network
 from bench.measure.clock import Clock
 from bench.tasks import Selection
+from bench.tensors import id_of
 from bench.training.feed import PictureFeed
 from bench.training.folded import folded
 from bench.training.pictures import Pictures
-from bench.training.rows import Keys, Rows, id_of
+from bench.training.rows import Keys, Rows
 from bench.training.sources import Source, source_of
 from bench.training.views import Views
 

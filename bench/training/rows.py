@@ -19,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.cell import canonical
 from bench.files import replacing
 from bench.measure.clock import Clock
-from bench.tensors import UNSEALED, is_whole, seal
+from bench.tensors import UNSEALED, id_of, is_whole, seal
 
 Keys = NDArray[np.int64]
 Compute = Callable[[Keys], Tensor]
@@ -31,11 +30,6 @@ Compute = Callable[[Keys], Tensor]
 PIECE = 1024
 # Fresh rows beyond so many bytes are written out at once, and mapped from there on.
 FRESH_LIMIT_BYTES = 256 * 1024**2
-
-
-def id_of(kind: str, identity: Mapping[str, Any]) -> str:
-    """Return the name of rows of a kind: 16 hex digits of the hash of everything that can change a value."""
-    return hashlib.sha256(canonical([kind, identity])).hexdigest()[:16]
 
 
 class Rows:
