@@ -22,7 +22,7 @@ from sklearn.metrics import log_loss
 from bench.datasets import datasets
 from bench.datasets.toy import Toy
 from bench.measure.clock import Clock
-from bench.measure.quality import softmax
+from bench.quality.probabilities import softmax
 from bench.recipe import Augment, Recipe
 from bench.strategies import strategies
 from bench.tasks import tasks

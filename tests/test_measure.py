@@ -41,8 +41,9 @@ from bench.measure.architecture import Architecture, architecture_of, summarise
 from bench.measure.clock import Clock
 from bench.measure.cost import operations_of
 from bench.measure.flops import Uncountable, count_macs, macs_by_fvcore
-from bench.measure.quality import ECE_BINS, MOST_CONFUSED, expected_calibration_error, quality, softmax
+from bench.measure.quality import MOST_CONFUSED, quality
 from bench.planner import expand
+from bench.quality.probabilities import ECE_BINS, expected_calibration_error, softmax
 from bench.suite import load
 
 CPU = torch.device("cpu")

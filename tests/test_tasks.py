@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from learners import problem_of
 
 from bench.errors import OptionError, Skip
-from bench.measure.quality import softmax
+from bench.quality.probabilities import softmax
 from bench.tasks import Problem, Round, tasks
 from bench.tasks._subset import nested_order
 from bench.tasks.classify import Classify

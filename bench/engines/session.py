@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.backbones import find
 from bench.backbones._network import Network
 from bench.cell import Cell
-from bench.datasets import datasets
+from bench.datasets import Examples, datasets
 from bench.engines.account import Account, with_drift
 from bench.engines.job import Job
 from bench.engines.memory import give_back, keep_what_is_there
@@ -64,6 +64,7 @@ class Session:
         memory_known = reset_peak(self.device)
         scores: list[Score] = []
         logits: list[NDArray[np.float32]] = []
+        held_out: list[NDArray[np.float32]] = []
         kept: list[Round] = []
         for round_, given in learner.learn(rounds):
             logits.append(given)
@@ -71,13 +72,15 @@ class Session:
                 raise Diverged("the logits of the trained model are not finite numbers")
             with self.clock.phase("evaluate"):
                 scores.append(task.score(logits[-1], round_))
+            if round_.validation is not None:
+                held_out.append(learner.logits(round_.validation))
             kept.append(round_)
         summary = task.summary(scores)
         peak = peak_bytes(self.device) if memory_known else None
         after = self._calibrated()
         learner.cache.save()
         learner.cache.pictures.save()
-        self._keep_predictions(learner, kept, logits)
+        self._keep_predictions(kept, logits, held_out, learner.cache.pictures.examples("test"))
         if self.job.weights:
             self._keep_weights(learner.network, Path(self.job.weights))
         stages = [stage.name for stage in learner.network.stages]
@@ -182,16 +185,29 @@ class Session:
 
         return Parent(parent.id, network)
 
-    def _keep_predictions(self, learner: Learner, rounds: list[Round], logits: list[NDArray[np.float32]]) -> None:
-        """Keep test logits, labels and example numbers beside the record, as npz without objects."""
+    def _keep_predictions(
+        self,
+        rounds: list[Round],
+        logits: list[NDArray[np.float32]],
+        held_out: list[NDArray[np.float32]],
+        test: Examples,
+    ) -> None:
+        """Keep logits, labels and example numbers beside the record, as npz without objects.
+
+        They are of the test examples, with their groups where those are known, and of what was held out to select on.
+        """
+        kept = {"": [r.test for r in rounds], "validation_": [r.validation for r in rounds if r.validation is not None]}
+        arrays: dict[str, NDArray[Any]] = {"classes": np.array([list(r.classes) for r in rounds])}
+        for (prefix, selections), given in zip(kept.items(), (logits, held_out), strict=True):
+            if selections:
+                arrays[f"{prefix}logits"] = np.concatenate(given)
+                arrays[f"{prefix}labels"] = np.concatenate([s.labels for s in selections])
+                arrays[f"{prefix}index"] = np.concatenate([s.index for s in selections])
+        groups = getattr(test, "groups", None)
+        if groups is not None:
+            arrays["groups"] = groups[arrays["index"]]
         with replacing(Path(self.job.predictions)) as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(
-                handle,
-                logits=np.concatenate(logits),
-                labels=np.concatenate([r.test.labels for r in rounds]),
-                index=np.concatenate([r.test.index for r in rounds]),
-                classes=np.array([list(r.classes) for r in rounds]),
-            )
+            np.savez_compressed(handle, **arrays)
 
     def _keep_weights(self, network: Network, path: Path) -> None:
         from safetensors.torch import save_file

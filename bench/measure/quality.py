@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.quality.probabilities import expected_calibration_error, negative_log_likelihood, softmax
 from bench.tasks import Score
 
-ECE_BINS = 15
 # A table of confusions of more classes would be larger than the rest of a record.
 MOST_CONFUSED = 100
 
@@ -59,33 +59,3 @@ def _details(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: S
         pairs = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2)
         found |= {"classes": list(classes), "confusion": pairs.reshape(len(classes), -1).tolist()}
     return found
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return probabilities [n, classes] that sum to 1 in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return result
-
-
-def negative_log_likelihood(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the mean of -log p(right class), in nats, from logits [n, classes].
-
-    From probabilities, as scikit-learn has it, no mistake could cost more than 36 nats: smaller ones are clipped.
-    """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    right = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
-    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - right))
-
-
-def expected_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the ECE of the top class over 15 bins of equal width on (0, 1] (Guo et al., 2017, arXiv 1706.04599).
-
-    sum over bins of |B|/n * |accuracy(B) - mean confidence(B)|.
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=right.astype(float) - confidence, minlength=ECE_BINS)
-    return float(np.abs(gaps).sum() / len(labels))

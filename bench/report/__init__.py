@@ -11,6 +11,7 @@ from bench.machine import many_objects
 from bench.report import (
     advice,
     against,
+    closer,
     evidence,
     explore,
     export,
@@ -34,7 +35,7 @@ from bench.report.versus import Side
 __all__ = ["Side", "Study", "page", "write", "write_history", "write_versus"]
 
 # A report of more sections than this begins with a table of the winners, and each section has its one main figure:
-# nobody looks through hundreds, and matplotlib takes half a second for each.
+# nobody looks through hundreds, and matplotlib takes half a second for each. Of more data sets no cell is looked at.
 MOST_IN_FULL = 4
 
 
@@ -115,6 +116,7 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
             answer += told
         drawn = figures.draw(section, standing, study.primary, f"{number}-" if several else "", alone=many)
         blocks += _section(study, section, standing, drawn, 3 if several else 2)
+    blocks += closer.closer(study, found, standings, MOST_IN_FULL)
     blocks += evidence.failures(study)
     blocks += evidence.environments(study)
     blocks += evidence.reproduce(study)
