@@ -16,8 +16,10 @@ import suites
 from bench.quality.curves import operating
 from bench.quality.probabilities import softmax
 from bench.report import Study, page, write
+from bench.report.board import boards
 from bench.report.closer import closer
 from bench.report.page import Figure, Heading, Page, Paragraph, Table
+from bench.report.study import sections
 from bench.shelf import Shelf
 from bench.store import Store
 from bench.tensors import id_of
@@ -66,7 +68,13 @@ def shelved(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Page:
-    return page(shelved(tmp_path_factory.mktemp("store"), pixels=True))
+    return page(shelved(tmp_path_factory.mktemp("store"), pixels=True))  # in its place, among the rest
+
+
+def looked(of: Study, most: int = 4) -> Page:
+    """Return the closer look alone."""
+    found = sections(of)
+    return Page("", (), (), tuple(closer(of, found, [boards(s, of.primary) for s in found], most)))
 
 
 def table(of: Page, name: str) -> Table:
@@ -131,7 +139,7 @@ def test_the_same_predictions_give_the_same_bytes(tmp_path):
 
 
 def test_pictures_that_are_not_kept_leave_a_table_that_names_the_examples(tmp_path):
-    found = page(shelved(tmp_path))
+    found = looked(shelved(tmp_path))
     assert not {"surest-mistakes", "hard-examples"} & figures(found).keys()
     assert table(found, "surest-mistakes").rows[0][0].text.startswith("test/1")
     assert "pictures are not kept" in table(found, "surest-mistakes").caption
@@ -139,7 +147,7 @@ def test_pictures_that_are_not_kept_leave_a_table_that_names_the_examples(tmp_pa
 
 def test_a_class_that_is_missing_from_test_is_a_dash_with_its_reason(tmp_path):
     labels, logits = answers(0, 3)
-    found = page(shelved(tmp_path, labels=labels % 2, logits=logits))
+    found = looked(shelved(tmp_path, labels=labels % 2, logits=logits))
     for name in ("balanced accuracy (mean sensitivity)", "macro-F1", "AUROC, one against the rest, mean"):
         assert rows(table(found, "evaluation"))[name] == ["– [1]", "–"]
     assert table(found, "evaluation").notes == ("there is no test example of the class 'dog'",)
@@ -149,7 +157,7 @@ def test_a_class_that_is_missing_from_test_is_a_dash_with_its_reason(tmp_path):
 
 def test_a_perfect_classifier_is_no_cause_for_an_error(tmp_path):
     labels, _ = answers(0, 3)
-    found = page(shelved(tmp_path, logits=(20 * np.eye(3)[labels]).astype(np.float32)))
+    found = looked(shelved(tmp_path, logits=(20 * np.eye(3)[labels]).astype(np.float32)))
     assert rows(table(found, "evaluation"))["accuracy"] == ["1.000", "1.000 to 1.000 [1]"]
     assert "no certainty" in table(found, "evaluation").notes[0]
     assert "0 of 80 test examples are wrong" in texts(found)
@@ -157,7 +165,7 @@ def test_a_perfect_classifier_is_no_cause_for_an_error(tmp_path):
 
 
 def thresholds(of: Study) -> dict[str, list[str]]:
-    return rows(table(page(of), "thresholds"))
+    return rows(table(looked(of), "thresholds"))
 
 
 def test_a_threshold_is_chosen_on_validation_and_on_nothing_else(tmp_path):
@@ -184,7 +192,7 @@ def test_what_is_told_at_a_threshold_is_what_it_does_on_test(tmp_path):
 
 
 def test_without_validation_the_threshold_is_a_half_and_it_says_so(tmp_path):
-    found = page(shelved(tmp_path, ("healthy", "ill"), held_out=None))
+    found = looked(shelved(tmp_path, ("healthy", "ill"), held_out=None))
     assert list(rows(table(found, "thresholds"))) == ["0.5"]
     assert "no validation set was held out" in table(found, "thresholds").caption
     assert "Temperature" not in texts(found)
@@ -192,7 +200,7 @@ def test_without_validation_the_threshold_is_a_half_and_it_says_so(tmp_path):
 
 def test_groups_are_told_of_where_they_are_known(tmp_path):
     groups = np.arange(80) // 8
-    found = table(page(shelved(tmp_path, groups=groups)), "errors_by_group")
+    found = table(looked(shelved(tmp_path, groups=groups)), "errors_by_group")
     assert len(found.rows) == 10
     parts = [float(row[3].text.split("%")[0]) for row in found.rows]
     assert parts == sorted(parts, reverse=True)
@@ -202,19 +210,14 @@ def test_predictions_that_are_not_there_are_said_to_be_missing(tmp_path):
     of = shelved(tmp_path)
     for path in (tmp_path / "homework1" / "predictions").iterdir():
         path.unlink()
-    assert "are not kept with these results" in texts(page(of))
-    assert "Evaluation" not in [getattr(b, "text", "") for b in page(replace(of, shelf=None)).blocks]
+    assert "are not kept with these results" in texts(looked(of))
+    assert looked(replace(of, shelf=None)).blocks == ()
 
 
 def test_a_report_of_very_many_data_sets_looks_at_none(tmp_path):
-    from bench.report.board import boards
-    from bench.report.study import sections
-
     of = shelved(tmp_path)
-    found = sections(of)
-    standing = [boards(s, of.primary) for s in found]
-    assert closer(of, found, standing, 1)
-    assert closer(of, found, standing, 0) == []
+    assert looked(of, 1).blocks
+    assert looked(of, 0).blocks == ()
 
 
 def test_a_run_is_looked_at_closer_with_its_pictures(tmp_path):

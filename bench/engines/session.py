@@ -197,7 +197,7 @@ class Session:
         They are of the test examples, with their groups where those are known, and of what was held out to select on.
         """
         kept = {"": [r.test for r in rounds], "validation_": [r.validation for r in rounds if r.validation is not None]}
-        arrays: dict[str, NDArray[Any]] = {"classes": np.array([list(r.classes) for r in rounds])}
+        arrays: dict[str, Any] = {"classes": np.array([list(r.classes) for r in rounds])}
         for (prefix, selections), given in zip(kept.items(), (logits, held_out), strict=True):
             if selections:
                 arrays[f"{prefix}logits"] = np.concatenate(given)

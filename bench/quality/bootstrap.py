@@ -35,9 +35,10 @@ def drawn_margins(counts: Counts, draws: int = DRAWS, seed: int = 0) -> Margins:
     """
     generator = np.random.default_rng(seed)
     hits, called = (np.zeros((draws, len(counts)), np.int64) for _ in range(2))
-    for c, row in enumerate(counts):
+    for c in np.flatnonzero(counts.sum(axis=1)):
+        row = counts[c]
         taken_for = np.flatnonzero(row)
-        drawn = generator.multinomial(row.sum(), row[taken_for] / max(row.sum(), 1), size=draws)
+        drawn = generator.multinomial(row.sum(), row[taken_for] / row.sum(), size=draws)
         called[:, taken_for] += drawn
         hits[:, c] = drawn[:, taken_for == c].sum(axis=1)
     return Margins(hits, np.broadcast_to(counts.sum(axis=1), hits.shape), called)

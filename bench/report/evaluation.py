@@ -194,8 +194,11 @@ def _thresholds(of: Evaluated) -> tuple[Table, dict[str, Operating]]:
     marked = {name: operating(positive, scores, threshold) for name, threshold in rules.items()}
     rows = []
     for name, at in marked.items():
-        shares = ((at.sensitivity, at.hits, at.misses), (at.specificity, at.rejections, at.false_alarms))
-        shares += ((at.precision, at.hits, at.false_alarms),)
+        shares = (
+            (at.sensitivity, at.hits, at.misses),
+            (at.specificity, at.rejections, at.false_alarms),
+            (at.precision, at.hits, at.false_alarms),
+        )
         texts = [MISSING if math.isnan(x) else f"{x:.3f} ({a} of {a + b})" for x, a, b in shares]
         rows.append((Span(name), Span(f"{rules[name]:.3f}"), *(Span(text) for text in texts)))
     caption = f"At a threshold on the probability of {of.classes[1]!r}, which is the positive class. "

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Inches: the sheet, the space between pictures, and a line of words. A phone scrolls so wide a figure, not shrinks it.
-WIDTH, GAP, LINE = 8.6, 0.12, 0.165
+WIDTH, GAP, LINE = 8.5, 0.12, 0.165
 FONT_POINTS = 9.0
 # The width of an average letter, as a part of the font size.
-LETTER = 0.6
+LETTER = 0.56
 # A page has its pictures inside it, and dozens of larger ones are megabytes.
 MOST_PIXELS = 112
 FRAMES = {"right": "#009E73", "wrong": "#D55E00"}
