@@ -90,7 +90,7 @@ def run(
     stream = sys.stderr if as_json else sys.stdout
     for line in overview.beginning(before):
         print(line, file=stream)
-    ran, interrupted = _run_missing(plan, store, before, device, stream, force, deterministic)
+    ran, interrupted = _run_missing(plan, store, before, device, stream, force, deterministic, report)
     after = schedule.status(plan, store) if before.missing else before
     records = overview.records(plan, store) if as_json or (report and not interrupted) else []
     page = None
@@ -110,22 +110,33 @@ def run(
 
 
 def _run_missing(
-    plan: Plan, store: Store, before: Status, device: str, stream: TextIO, force: bool, deterministic: bool
+    plan: Plan,
+    store: Store,
+    before: Status,
+    device: str,
+    stream: TextIO,
+    force: bool,
+    deterministic: bool,
+    report: bool,
 ) -> tuple[int, bool]:
-    """Run what is missing; return how many cells ran, and whether the run was interrupted."""
+    """Run what is missing; return how many cells ran, and whether the run was interrupted.
+
+    For a `report` the data are surveyed as well.
+    """
     from bench import schedule
     from bench.engines.device import resolve_device
-    from bench.session import session
+    from bench.session import here, session, wanted_surveys
     from bench.terminal import busy, listener
 
-    if not before.missing:
+    surveys = wanted_surveys(plan, store) if report else {}
+    if not before.missing and not (surveys := here(surveys)):
         return 0, False
     try:
         with busy("looking for a device", stream):
             chosen = resolve_device(device)
         with (
             listener(plan.titles, stream) as told,
-            session(plan, store, before.missing, chosen, told, deterministic) as ready,
+            session(plan, store, before.missing, chosen, told, deterministic, surveys) as ready,
         ):
             return len(schedule.run(plan, store, ready, told, force)), False
     except schedule.Interrupted as stopped:
@@ -258,14 +269,27 @@ def list_command(
 
 
 @data_app.command("fetch")
-def fetch(name: Annotated[str, typer.Argument(help="A data set.")]) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="OPTION=VALUE of the data set: subset=dermamnist")
+    ] = None,
+) -> None:
     """Get a data set from its sources and verify it."""
     from bench.datasets import datasets
+    from bench.document import parse
 
+    options = {}
+    for setting in settings or ():
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {setting}: write it as OPTION=VALUE, for example subset=dermamnist")
+        options[key.strip()] = parse(text, f"--set {setting}", mapping=False).data["value"]
     try:
-        dataset = datasets.create({"name": name})
+        dataset = datasets.create({**options, "name": name})
     except OptionError as error:
-        raise UsageError(f"{error}; name it in a suite with its options, and `bench run` gets what it needs") from None
+        hint = "give it as --set OPTION=VALUE, or name it in a suite, and `bench run` gets what it needs"
+        raise UsageError(f"{error}; {hint}") from None
     dataset.fetch()
     print(f"{name} is here")
 

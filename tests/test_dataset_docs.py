@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import layouts
 import packages
@@ -18,7 +19,9 @@ import pytest
 
 import suites
 from bench.datasets import datasets
+from bench.datasets._medical import SETS
 from bench.datasets.image_folder import ImageFolder
+from bench.datasets.medmnist import MedMnist
 
 PAGE = pages.DOCS / "adding-a-dataset.md"
 
@@ -71,15 +74,34 @@ def test_an_image_folder_with_broken_files_goes_through_the_harness(tmp_path: Pa
     assert record["status"] == "ok"
 
 
-def test_the_page_has_every_option_of_an_image_folder_and_its_default() -> None:
-    section = PAGE.read_text(encoding="utf-8").split("## Your own pictures")[1].split("## A plugin")[0]
-    told = {name: default.strip("` ") for name, default in re.findall(r"^\| `(\w+)` \|([^|]*)\|", section, re.M)}
-    fields = {field.name: field.default for field in dataclasses.fields(ImageFolder)}
+def section(title: str) -> str:
+    return PAGE.read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "plugin", "defaults"),
+    [
+        ("Your own pictures", ImageFolder, ("test_share", "on_broken", "links")),
+        ("MedMNIST", MedMnist, ("size", "join_val")),
+    ],
+)
+def test_the_page_has_every_option_and_its_default(title: str, plugin: type[Any], defaults: tuple[str, ...]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", section(title), re.M)
+    told = {name: default.strip("` ") for name, default in rows}
+    fields = {field.name: field.default for field in dataclasses.fields(plugin)}
     assert told.keys() == fields.keys()
-    assert all(told[name] == str(fields[name]) for name in ("test_share", "on_broken"))
+    assert all(told[name] == str(fields[name]).lower() for name in defaults)
+
+
+def test_the_page_names_the_subsets_that_there_are() -> None:
+    (row,) = re.findall(r"^\| `subset` .*$", section("MedMNIST"), re.M)
+    assert set(re.findall(r"`(\w+mnist)`", row)) == set(SETS)
 
 
 def test_the_page_names_only_datasets_that_are_registered() -> None:
-    table = PAGE.read_text(encoding="utf-8").split("## Sets that are here")[1].split("## Your own pictures")[0]
-    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
-    assert {"fashion_mnist", "digits", "toy", "image_folder", "cifar10"} <= named <= set(datasets.names())
+    named = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", section("Sets that are here"), re.M)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert {"fashion_mnist", "digits", "toy", "image_folder", "cifar10", "medmnist"} <= named <= set(datasets.names())

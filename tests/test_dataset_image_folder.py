@@ -134,7 +134,7 @@ def test_path_and_policy_are_no_part_of_the_identity(tmp_path: Path) -> None:
 
     dataset = opened(tmp_path, on_broken="fail")
     assert identity_of(dataset) == {"name": "image_folder", "version": 1, "test_share": 0.2, "resolution": None}
-    assert runtime_of(dataset) == {"path": str(tmp_path), "on_broken": "fail", "links": "inside"}
+    assert runtime_of(dataset) == {"path": str(tmp_path), "on_broken": "fail", "links": "inside", "group_file": None}
 
 
 def test_files_that_have_not_changed_are_not_read_again(tmp_path: Path) -> None:

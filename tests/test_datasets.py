@@ -40,6 +40,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spec]:
         place = root / name
         if name == "image_folder":
             return {"name": name, "path": str(place if place.exists() else layouts.folder(place))}
+        if name == "medmnist":
+            path = root / "made.npz"
+            return {
+                "name": name,
+                "subset": "pneumoniamnist",
+                "path": str(path if path.exists() else layouts.medmnist(path)),
+            }
         if name in layouts.TORCHVISION:
             if not place.exists():
                 place.mkdir()
@@ -50,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spec]:
     return spec
 
 
-HERE = ("digits", "image_folder", "toy", *layouts.TORCHVISION)
+HERE = ("digits", "image_folder", "medmnist", "toy", *layouts.TORCHVISION)
 
 
 @pytest.mark.parametrize("name", datasets.names())
@@ -227,6 +234,7 @@ def test_fetch_says_that_a_dataset_is_here(
         ("fashion_mnst", ["unknown dataset", "did you mean 'fashion_mnist'"]),
         ("image_folder", ["needs the option 'path'", "in a suite"]),
         ("stanford_cars", ["can't be downloaded", "root"]),
+        ("medmnist", ["needs the option 'subset'", "--set OPTION=VALUE"]),
     ],
 )
 def test_fetch_says_in_one_line_what_it_cannot_do(

@@ -38,11 +38,14 @@ class Examples:
     `labels` is int64 [n], from 0 to the number of classes less one. `read(i)` decodes example i: uint8, [height, width]
     or [height, width, 3], the same for all examples of the data set; it is called from several threads.
     `ids` name the examples for people ("train/42", a relative file name); no two are the same, in either split.
+    `groups`, int64 [n], says whose each example is, a patient's for instance, where that is known: a number stands for
+    the same group in both splits, and no group is in both.
     """
 
     ids: Sequence[str]
     labels: NDArray[np.int64]
     read: Callable[[int], NDArray[np.uint8]]
+    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

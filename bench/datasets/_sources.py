@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,7 @@ from typing import Protocol
 from bench.datasets import Download
 from bench.datasets._cache import write_atomically
 from bench.errors import DataError
+from bench.files import replacing
 
 log = logging.getLogger("bench")
 
@@ -38,6 +39,9 @@ APT_SECONDS = 180.0
 # Several times the largest file that is had this way.
 MAX_FILE_BYTES = 500_000_000
 TOO_LARGE = f"more than {MAX_FILE_BYTES:,} bytes"
+# The same for files that are written to the disk as they come, and how often is said how far one is.
+MAX_LARGE_BYTES, LARGE_FILE_SECONDS = 20_000_000_000, 6 * 3600.0
+SAY_SECONDS = 5.0
 
 
 class Unavailable(Exception):
@@ -177,31 +181,67 @@ class Mirror:
 
     def problem(self, names: Sequence[str]) -> str | None:
         """Ask for the first file's header."""
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/{names[0]}.gz", method="HEAD")
-        try:
-            _opened(request, self.answer_seconds).close()
-        except Unavailable as error:
-            return str(error)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            return _reason(error)
-        return None
+        return unreachable(f"{self.url.rstrip('/')}/{names[0]}.gz", self.answer_seconds)
 
     def _download(self, url: str) -> bytes:
         log.info("downloading %s", url)
-        end = time.monotonic() + FILE_SECONDS
-        chunks, size = [], 0
-        try:
-            with _opened(url, self.answer_seconds) as response:
-                # read1 returns with what there is, so that a trickle is noticed before it has filled a buffer.
-                while chunk := response.read1(1 << 16):
-                    chunks.append(chunk)
-                    if (size := size + len(chunk)) > MAX_FILE_BYTES:
-                        raise Unavailable(f"{url} is {TOO_LARGE}")
-                    if time.monotonic() > end:
-                        raise Unavailable(f"too slow: not done in {FILE_SECONDS:.0f} s")
-        except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(_reason(error)) from error
-        return b"".join(chunks)
+        return b"".join(_received(url, self.answer_seconds, MAX_FILE_BYTES, FILE_SECONDS))
+
+
+def unreachable(url: str, answer_seconds: float = ANSWER_SECONDS) -> str | None:
+    """Say why a file cannot be downloaded now, as far as its server says without sending it; None when it may."""
+    try:
+        _opened(urllib.request.Request(url, method="HEAD"), answer_seconds).close()
+    except Unavailable as error:
+        return str(error)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _reason(error)
+    return None
+
+
+def download(title: str, url: str, path: Path, md5: str, otherwise: str) -> None:
+    """Put the file at `url` to `path`, whole and with the right checksum, or not at all: one too large for memory.
+
+    Raises DataError with one line that says why not, and what to do: connect to the network, or `otherwise`.
+    """
+    log.info("%s: downloading %s", title, url)
+    found, said, size = hashlib.md5(usedforsecurity=False), time.monotonic(), 0
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            for chunk in _received(url, ANSWER_SECONDS, MAX_LARGE_BYTES, LARGE_FILE_SECONDS):
+                file.write(chunk)
+                found.update(chunk)
+                size += len(chunk)
+                if time.monotonic() - said > SAY_SECONDS:
+                    said = time.monotonic()
+                    log.info("%s: %s MB so far", title, f"{size / 1e6:,.0f}")
+            if found.hexdigest() != md5:
+                raise Unavailable("it is not the file that was expected (its checksum differs)")
+    except Unavailable as error:
+        raise DataError(
+            f"{title} could not be had. Tried: {url}: {error}. Connect to the network, or {otherwise}"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"cannot write {path}: {reason}; make room there, or set BENCH_CACHE to another folder"
+        ) from error
+
+
+def _received(url: str, answer_seconds: float, most_bytes: int, most_seconds: float) -> Iterator[bytes]:
+    """Yield what a server sends, piece by piece. Raises Unavailable."""
+    end, size = time.monotonic() + most_seconds, 0
+    try:
+        with _opened(url, answer_seconds) as response:
+            # read1 returns with what there is, so that a trickle is noticed before it has filled a buffer.
+            while chunk := response.read1(1 << 16):
+                if (size := size + len(chunk)) > most_bytes:
+                    raise Unavailable(f"{url} is more than {most_bytes:,} bytes")
+                if time.monotonic() > end:
+                    raise Unavailable(f"too slow: not done in {most_seconds:.0f} s")
+                yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(_reason(error)) from error
 
 
 def _opened(url: str | urllib.request.Request, seconds: float) -> http.client.HTTPResponse:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bench.grouping import held_out
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -29,3 +31,18 @@ def stratified(labels: NDArray[np.int64], names: Sequence[str], test_share: floa
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[test] = True
     return {"train": np.flatnonzero(~chosen), "test": np.flatnonzero(chosen)}
+
+
+def by_group(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], names: Sequence[str], test_share: float
+) -> dict[str, NDArray[np.int64]]:
+    """Split whole groups into "train" and "test"; return the sorted positions of each.
+
+    `names` are those of the groups by number; the ones with the lowest hashes are for test first, until each class has
+    about its share there (see `held_out`). The split does not depend on order or machine.
+    """
+    import numpy as np
+
+    order = sorted(range(len(names)), key=lambda g: (hashlib.sha256(names[g].encode()).digest(), names[g]))
+    test = held_out(labels, groups, order, test_share)
+    return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}

@@ -7,7 +7,7 @@ import logging
 import multiprocessing
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -16,12 +16,13 @@ from unicodedata import normalize
 
 from bench.cell import canonical
 from bench.datasets import Examples, Facts, datasets
+from bench.datasets._groups import by_pattern, by_table, compiled
 from bench.datasets._ledger import examined, files_below
 from bench.datasets._pictures import check_resolution, decode, examine, in_colour, problem
-from bench.datasets._split import stratified
+from bench.datasets._split import by_group, stratified
 from bench.errors import DataError, OptionError, printable
 from bench.files import sha256_of, typed
-from bench.registry import runtime_option
+from bench.registry import later, runtime_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,8 +52,16 @@ class ImageFolder:
     links      "inside": links that lead out of the folder are left out and named, since a folder that came out of an
                archive may hold links to anything; "all" follows those too, as a subset made of links needs it
 
+    group_pattern  a regular expression with one pair of brackets around what names the group, a patient say, in the
+                   name of a file below the folder: (person[0-9]+)_
+    group_file     instead, a table (.csv, .tsv) that names the pictures in one column
+    group_column   and their groups in this one
+
+    Where there are groups, none is in both splits: the harness splits whole groups, and of a folder that is split
+    already, training pictures of groups that are in test as well are left out and named.
+
     Every file is read once, to see that it can be decoded, and sizes count what is usable. The digest is of the splits,
-    names and bytes of the usable pictures: it does not depend on where the folder is.
+    names, bytes and groups of the usable pictures: it does not depend on where the folder is.
     """
 
     name: ClassVar[str] = "image_folder"
@@ -66,9 +75,19 @@ class ImageFolder:
     on_broken: Literal["skip", "fail"] = runtime_option("skip")
     links: Literal["inside", "all"] = runtime_option("inside")
     resolution: int | None = None
+    group_pattern: str | None = later(None)
+    group_file: str | None = runtime_option(None)
+    group_column: str | None = later(None)
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
+        if self.group_pattern is not None:
+            compiled(self.group_pattern, "group_pattern")
+            if self.group_file is not None:
+                raise OptionError("groups come from group_pattern or from group_file, not both", ("group_file",))
+        if (self.group_file is None) != (self.group_column is None):
+            given, lacks = ("file", "column") if self.group_column is None else ("column", "file")
+            raise OptionError(f"group_{given} goes with group_{lacks}", (f"group_{given}",))
         if not self.path:
             raise OptionError("path is empty; name a folder, or . for this one", ("path",))
         if not 0 < self.test_share < 1:
@@ -99,7 +118,8 @@ class ImageFolder:
                 raise _wrong(root, f"{pictures[i]} can no longer be decoded: {problem(error)}") from error
             return in_colour(pixels) if found.colour else pixels
 
-        return Examples([str(picture) for picture in pictures], labels, read)
+        groups = None if found.groups is None else np.array([found.groups[p] for p in pictures], np.int64)
+        return Examples([str(picture) for picture in pictures], labels, read, groups)
 
     @property
     def _root(self) -> Path:
@@ -107,7 +127,19 @@ class ImageFolder:
 
     @cached_property
     def _contents(self) -> _Contents:
-        return _contents(self._root, self.test_share, self.on_broken == "fail", self.links == "all")
+        return _contents(self._root, self.test_share, self.on_broken == "fail", self.links == "all", self._grouped)
+
+    def _grouped(self, pictures: Sequence[_Picture]) -> list[str] | None:
+        """Return the name of each picture's group, or None where there are no groups. Raises DataError."""
+        names = [str(picture) for picture in pictures]
+        try:
+            if self.group_pattern is not None:
+                return by_pattern(names, compiled(self.group_pattern, "group_pattern"))
+            if self.group_file is not None:
+                return by_table(names, typed(self.group_file), str(self.group_column))
+        except ValueError as error:
+            raise _wrong(self._root, str(error)) from None
+        return None
 
 
 @dataclass(frozen=True, order=True)
@@ -130,9 +162,13 @@ class _Contents:
     classes: tuple[str, ...]
     digest: str
     colour: bool
+    groups: Mapping[_Picture, int] | None
 
 
-def _contents(root: Path, test_share: float, stop_at_broken: bool, every_link: bool) -> _Contents:
+Grouped = Callable[[Sequence[_Picture]], list[str] | None]
+
+
+def _contents(root: Path, test_share: float, stop_at_broken: bool, every_link: bool, grouped: Grouped) -> _Contents:
     layout, notes = _layout(root)
     pictures, loose = _pictures(root, layout, notes, every_link)
     with warnings.catch_warnings():
@@ -146,20 +182,41 @@ def _contents(root: Path, test_share: float, stop_at_broken: bool, every_link: b
             raise _wrong(root, f"{len(broken)} of {_count(len(pictures))} can't be decoded: {named}")
     if loose:
         notes.append(f"{_count(loose)} outside the class folders")
+    usable = [p for p in pictures if "problem" not in found[p.name]]
+    whose = grouped(usable)
+    groups = None if whose is None else dict(zip(usable, whose, strict=True))
+    if groups is not None and "all" not in layout:
+        usable = _apart(usable, groups, notes)
     if notes:
         _tell(f"{ImageFolder.name} {root}: left out: {'; '.join(notes)}")
-    usable = [p for p in pictures if "problem" not in found[p.name]]
     _check_classes(root, layout, usable)
-    splits = _splits(usable, test_share)
-    listing = {split: [(str(p), found[p.name]["sha256"]) for p in chosen] for split, chosen in splits.items()}
+    splits = _splits(root, usable, test_share, groups)
+    listing: Any = {split: [(str(p), found[p.name]["sha256"]) for p in chosen] for split, chosen in splits.items()}
     if twins := len({sha for _, sha in listing["train"]} & {sha for _, sha in listing["test"]}):
         _tell(f"{ImageFolder.name} {root}: in the training pool and in the test split, byte for byte: {_count(twins)}")
+    numbers = None
+    if groups is not None:
+        number = {name: i for i, name in enumerate(sorted({groups[p] for p in usable}))}
+        numbers = {p: number[groups[p]] for p in usable}
+        listing = {**listing, "groups": [[numbers[p] for p in splits[split]] for split in ("train", "test")]}
     return _Contents(
         splits=splits,
         classes=tuple(sorted({shown(picture.label) for picture in usable})),
         digest=hashlib.sha256(canonical([ImageFolder.name, ImageFolder.version, listing])).hexdigest(),
         colour=any(found[picture.name]["colour"] for picture in usable),
+        groups=numbers,
     )
+
+
+def _apart(usable: Sequence[_Picture], groups: Mapping[_Picture, str], notes: list[str]) -> list[_Picture]:
+    """Return the pictures without those of the training pool whose group is in the test split too."""
+    of_test = {groups[p] for p in usable if p.part == "test"}
+    both = [p for p in usable if p.part == "train" and groups[p] in of_test]
+    if both:
+        whose = sorted({printable(groups[p]) for p in both})
+        notes.append(f"{_count(len(both))} of the training pool, of groups that are in test as well: {_listed(whose)}")
+    out = set(both)
+    return [p for p in usable if p not in out]
 
 
 def _layout(root: Path) -> tuple[dict[str, list[str]], list[str]]:
@@ -248,14 +305,25 @@ def _check_classes(root: Path, layout: Mapping[str, Sequence[str]], usable: Iter
         raise _wrong(root, f"every class needs {need}; {_listed(short)}")
 
 
-def _splits(usable: Sequence[_Picture], test_share: float) -> dict[str, list[_Picture]]:
-    """Return the pictures of "train" and "test", splitting those that are in one folder."""
+def _splits(
+    root: Path, usable: Sequence[_Picture], test_share: float, groups: Mapping[_Picture, str] | None
+) -> dict[str, list[_Picture]]:
+    """Return the pictures of "train" and "test", splitting those that are in one folder, by group where there are."""
     import numpy as np
 
     if usable[0].part != "all":
         return {split: [picture for picture in usable if picture.part == split] for split in ("train", "test")}
-    _, labels = np.unique([picture.label for picture in usable], return_inverse=True)
-    rows = stratified(labels.astype(np.int64), [str(picture) for picture in usable], test_share)
+    names, labels = np.unique([picture.label for picture in usable], return_inverse=True)
+    labels = labels.astype(np.int64)
+    if groups is None:
+        rows = stratified(labels, [str(picture) for picture in usable], test_share)
+    else:
+        whose = sorted({groups[p] for p in usable})
+        number = {name: i for i, name in enumerate(whose)}
+        rows = by_group(labels, np.array([number[groups[p]] for p in usable], np.int64), whose, test_share)
+        if lacks := sorted(set(range(len(names))) - set(labels[rows["test"]].tolist())):
+            listed = _listed(shown(str(names[i])) for i in lacks)
+            raise _wrong(root, f"every class needs a group to learn from and another one for test: not so for {listed}")
     return {split: [usable[i] for i in chosen] for split, chosen in rows.items()}
 
 

@@ -87,6 +87,8 @@ class Session:
         details = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode), **summary.details}
         if torch.are_deterministic_algorithms_enabled():
             details["deterministic"] = True
+        if len(kept) == 1:
+            details["drawn"] = _drawn(kept[0])
         if learner.at_once is not None:
             details["at_once"] = learner.at_once
         if learner.selected_epoch is not None:
@@ -114,13 +116,16 @@ class Session:
         facts = dataset.facts()
         if facts.digest != cell.dataset["digest"]:
             raise DataError(f"{dataset.name}: the data have changed since this cell was planned; run the suite again")
-        labels = {split: opened(dataset, facts.digest, split).labels for split in ("train", "test")}
+        examples = {split: opened(dataset, facts.digest, split) for split in ("train", "test")}
+        labels = {split: found.labels for split, found in examples.items()}
+        groups = {split: found.groups for split, found in examples.items() if found.groups is not None}
         classes = facts.classes or tuple(str(c) for c in range(int(labels["train"].max()) + 1))
         wrong = task.check(cell.size, len(classes), {k: len(v) for k, v in labels.items()})
         if wrong:
             raise BenchError(wrong)
         held = self.recipe.validation if self.recipe.selection == "best_val" else None
-        rounds = list(task.rounds(Problem(labels, classes, cell.size, cell.seed, held)))
+        problem = Problem(labels, classes, cell.size, cell.seed, held, groups if len(groups) == len(labels) else None)
+        rounds = list(task.rounds(problem))
         with self.clock.phase("setup"):
             network = self._network(cell, len(rounds[0].classes), self.pretrained, dataset.resolution)
         inputs = network.inputs
@@ -219,3 +224,15 @@ class Session:
     def _watch(self, point: Point) -> None:
         self.points.append(point)
         self.job.tell("point", asdict(point))
+
+
+def _drawn(round_: Round) -> dict[str, list[int]]:
+    """Return how many examples of each class a round has in each of its parts."""
+    parts = {
+        "train": round_.train,
+        "validation": round_.validation,
+        "monitor": round_.monitor,
+        "test": round_.test,
+    }
+    many = len(round_.classes)
+    return {name: np.bincount(p.labels, minlength=many).tolist() for name, p in parts.items() if p is not None}

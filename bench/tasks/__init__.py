@@ -46,13 +46,18 @@ class Round:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a task is set on: the labels of each split, the class names, the labelled budget and the data seed."""
+    """What a task is set on: the labels of each split, the class names, the labelled budget and the data seed.
+
+    `groups`, where they are known, are those of each split's examples, int64 [n]: what is learnt from, selected on,
+    watched and scored share none.
+    """
 
     labels: Mapping[str, NDArray[np.int64]]
     classes: tuple[str, ...]
     size: int
     seed: int
     validation: float | None
+    groups: Mapping[str, NDArray[np.int64]] | None = None
 
 
 class Task(Protocol):

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.tasks._subset import Drawn
+
 
 @tasks.register
 @dataclass(frozen=True)
 class Classify:
     """One round: a stratified, nested subset of "train" to learn from, "test" to be scored on.
+
+    Where the data set says whose each example is (a patient's), what is learnt from, selected on, watched and scored
+    share no group; the sizes still count examples.
 
     test_size     examples of the test split that are scored, stratified; None for all of them
     monitor_size  examples of the unused training pool that draw the learning curve; never selected on
@@ -62,24 +67,21 @@ class Classify:
         from bench.tasks._subset import nested_order
 
         generator = np.random.default_rng(entropy("classify", "train", problem.seed))
-        order = nested_order(problem.labels["train"], generator)
-        chosen, rest = order[: problem.size], order[problem.size :]
-        validation = None
+        held = 0
         if problem.validation is not None:
-            # The order begins with one example of each class, and those stay for training.
-            spare = len(chosen) - len(np.unique(problem.labels["train"]))
+            # Training has one example of each class.
+            spare = problem.size - len(np.unique(problem.labels["train"]))
             held = min(max(round(problem.size * problem.validation), 1), spare)
             if held < 1:
                 raise Skip(f"size {problem.size} leaves no example to select on: training needs one of each class")
-            chosen, validation = chosen[:-held], chosen[-held:]
-        # The monitor pool is the same for every size: drawn from the far end of the order.
-        monitor = rest[::-1][: self.monitor_size]
+        found = _drawn(problem, generator, held)
+        monitor = found.monitor[: self.monitor_size]
         test = nested_order(problem.labels["test"], np.random.default_rng(entropy("classify", "test")))
         yield Round(
-            train=_select(problem, "train", chosen),
+            train=_select(problem, "train", found.train),
             test=_select(problem, "test", np.sort(test[: self.test_size])),
             classes=problem.classes,
-            validation=None if validation is None else _select(problem, "train", validation),
+            validation=_select(problem, "train", found.validation) if held else None,
             monitor=_select(problem, "train", monitor) if len(monitor) else None,
         )
 
@@ -90,6 +92,30 @@ class Classify:
 
     def summary(self, scores: Sequence[Score]) -> Score:
         return scores[0]
+
+
+def _drawn(problem: Problem, generator: np.random.Generator, held: int) -> Drawn:
+    """Draw what is learnt from, `held` of it for validation; where there are groups, no part shares one with another.
+
+    Examples of groups that are in the test split are not drawn.
+    """
+    import numpy as np
+
+    from bench.tasks._subset import Drawn, drawn, drawn_by_group
+
+    labels = problem.labels["train"]
+    if problem.groups is None:
+        return drawn(labels, generator, problem.size, held)
+    groups = problem.groups["train"]
+    pool = np.flatnonzero(~np.isin(groups, problem.groups["test"]))
+    if problem.size > len(pool):
+        raise Skip(
+            f"size {problem.size} is larger than the {len(pool)} training examples that share no group with test"
+        )
+    found = drawn_by_group(labels[pool], groups[pool], generator, problem.size, held, problem.validation or 0.0)
+    if held and not len(found.validation):
+        raise Skip("there is no group to select on: training needs one of each class")
+    return Drawn(pool[found.train], pool[found.validation], pool[found.monitor])
 
 
 def _select(problem: Problem, split: str, index: NDArray[np.int64]) -> Selection:
