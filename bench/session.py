@@ -1,24 +1,42 @@
-"""What a run needs around its cells: a warm engine, and what the cells need tried on it."""
+"""What a run needs around its cells: a warm engine, what the cells need tried on it, and a look at their data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+from bench.cell import canonical
+from bench.datasets import datasets
+from bench.datasets import missing as lacks
 from bench.engines.local import LocalEngine
+from bench.errors import BenchError
 from bench.planner import Entry, Plan
 from bench.schedule import Engine, Listener, pass_on
 from bench.store import Store
 
+log = logging.getLogger("bench")
+
+Surveys = Mapping[Path, Mapping[str, Any]]
+
 
 @contextmanager
 def session(
-    plan: Plan, store: Store, missing: Sequence[Entry], device: str, listener: Listener, deterministic: bool = False
+    plan: Plan,
+    store: Store,
+    missing: Sequence[Entry],
+    device: str,
+    listener: Listener,
+    deterministic: bool = False,
+    surveys: Surveys | None = None,
 ) -> Iterator[Engine]:
     """Give an engine that is ready to run the missing entries of a plan on "cpu" or "cuda".
 
     Weights that do not fit and data that can't be had are found first: SuiteError is raised, with the place in the
-    suite, before anything is written. Raises StoreError, and EngineError.
+    suite, before anything is written. At the end the `surveys` are made that are still not there; one that can't be
+    made is told of, and no more. Raises StoreError, and EngineError.
     """
     with LocalEngine(device, deterministic) as engine:
         cells = [entry.cell.to_json() for entry in missing]
@@ -28,3 +46,28 @@ def session(
         store.sweep()
         store.write_suite(plan.suite.resolved())
         yield engine
+        for path, spec in (surveys or {}).items():
+            problem = None if path.exists() else engine.survey(spec, path, lambda told: pass_on(told, listener))
+            if problem is not None:
+                log.info("no survey of %s: %s", spec["name"], problem)
+
+
+def wanted_surveys(plan: Plan, store: Store) -> Surveys:
+    """Return what data sets of a plan have no survey yet, by the file that it will have."""
+    specs = {canonical(entry.cell.dataset): entry.cell for entry in plan.runnable}
+    found = {store.survey(cell.dataset): cell.plugin("dataset") for cell in specs.values()}
+    return {path: spec for path, spec in found.items() if not path.exists()}
+
+
+def here(surveys: Surveys) -> Surveys:
+    """Return those whose data are on this machine: nothing is downloaded for a survey alone."""
+    return {path: spec for path, spec in surveys.items() if _is_here(spec)}
+
+
+def _is_here(spec: Mapping[str, Any]) -> bool:
+    try:
+        dataset = datasets.create(spec)
+        dataset.facts()
+        return lacks(dataset) is None
+    except BenchError:
+        return False

@@ -1,14 +1,15 @@
-"""What lies beside the records of a study, for a report to look at: test predictions, and the pictures behind them."""
+"""What lies beside the records of a study: test predictions and the pictures behind them, surveys of the data."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.survey import Survey, loads
 from bench.tensors import id_of, notes
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from bench.store import Store
 
 PIXELS = "pixels"
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,21 @@ class Shelf:
                 except (OSError, ValueError, KeyError, TypeError):
                     continue
         return None
+
+    def survey(self, dataset: Mapping[str, Any]) -> Survey | None:
+        """Return what is known of a cell's data set."""
+        try:
+            return loads(self.store.survey(dataset).read_bytes())
+        except (OSError, KeyError, ValueError):
+            return None
+
+    def sheet(self, dataset: Mapping[str, Any]) -> bytes | None:
+        """Return the PNG of sample pictures of a cell's data set: a row for each of its first classes."""
+        try:
+            content = self.store.survey(dataset).with_suffix(".png").read_bytes()
+        except (OSError, KeyError):
+            return None
+        return content if content.startswith(PNG) else None
 
 
 def _rows(path: Path, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:

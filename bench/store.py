@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bench import index
+from bench import index, survey
 from bench.claims import claimed
 from bench.errors import StoreError
 from bench.files import TEMPORARY, replacing
@@ -51,6 +51,10 @@ class Store:
     def weights(self, cell_id: str) -> Path:
         """Return the file of a parent cell's trained weights."""
         return self.artifacts / "weights" / f"{cell_id}.safetensors"
+
+    def survey(self, dataset: Mapping[str, Any]) -> Path:
+        """Return the file of the survey of a cell's data set; a sheet of its pictures is beside it, as .png."""
+        return self.artifacts / "surveys" / f"{survey.key(dataset)}.json"
 
     def has_predictions(self, cell_id: str) -> bool:
         """Say whether a cell's predictions are there, and whole."""

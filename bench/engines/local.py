@@ -33,6 +33,8 @@ POLL_SECONDS = 0.2
 START_SECONDS = 600.0
 OUTPUT_LINES = 20
 STALE_SECONDS = 24 * 3600
+# No look at a data set is worth more.
+SURVEY_SECONDS = 600.0
 
 
 class LocalEngine:
@@ -94,6 +96,20 @@ class LocalEngine:
         if result.pop("device_is_broken", False):
             self._restart()
         return result
+
+    def survey(self, spec: Mapping[str, Any], path: Path, watch: Watch) -> str | None:
+        """Have the survey of a data set written to `path` (see `surveyor`); return why there is none, or None."""
+        try:
+            problem: str | None = self._call(_run_survey, [dict(spec), str(path)], SURVEY_SECONDS, watch)
+        except Late:
+            return f"it was not done in {SURVEY_SECONDS:g} s"
+        except Raised as error:
+            return error.text
+        except _Died as death:
+            return f"the worker process {how_it_ended(death.exit_code)}"
+        except EngineError as error:
+            return str(error)
+        return problem
 
     def _call(
         self, function: Callable[..., Any], args: Sequence[Any], deadline_seconds: float | None, watch: Watch
@@ -281,6 +297,12 @@ def _run_trial(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
     logging.getLogger("bench").info("trying weights and data")
     return trial.first_mistake(cells)
+
+
+def _run_survey(spec: Mapping[str, Any], path: str) -> str | None:
+    from bench.engines import surveyor
+
+    return surveyor.make(spec, Path(path))
 
 
 def _run_job(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from bench.report import (
     advice,
     against,
     closer,
+    data,
     evidence,
     explore,
     export,
@@ -106,6 +107,8 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
     blocks += transferability.blocks(study, found)
     if many:
         answer += [tables.winners(found, standings, study.primary), evidence.left_out(study, len(found))]
+    looked = data.surveyed(study, found)
+    about = data.section(looked, 2)
     for number, (section, standing) in enumerate(zip(found, standings, strict=True), 1):
         told = advice.answer(section, standing, study.primary, tabled=True)
         if several:
@@ -115,7 +118,9 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
         else:
             answer += told
         drawn = figures.draw(section, standing, study.primary, f"{number}-" if several else "", alone=many)
-        blocks += _section(study, section, standing, drawn, 3 if several else 2)
+        blocks += _section(study, section, standing, drawn, 3 if several else 2, [] if several else about)
+    answer += data.warnings(looked)
+    blocks += about if several else []
     blocks += closer.closer(study, found, standings, MOST_IN_FULL)
     blocks += evidence.failures(study)
     blocks += evidence.environments(study)
@@ -127,9 +132,14 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
 
 
 def _section(
-    study: Study, section: Section, standing: tuple[Board, ...], drawn: dict[str, Figure], level: int
+    study: Study,
+    section: Section,
+    standing: tuple[Board, ...],
+    drawn: dict[str, Figure],
+    level: int,
+    about: Sequence[Block],
 ) -> list[Block]:
-    """Return the tables and figures of one data set and backbone."""
+    """Return the tables and figures of one data set and backbone, with what is to be said `about` its data."""
     primary = study.primary
     blocks: list[Block] = [Heading("Results", level), tables.results(section, standing, primary)]
     beside = against.table(section, primary, study.suite)
@@ -160,6 +170,7 @@ def _section(
     blocks += _titled("Cost", costs, level)
     blocks += _titled("How near the machine's limit", [tables.limit(section)], level)
     blocks += _titled("Quality", [tables.quality(section, primary)], level)
+    blocks += about
     trained = recipes.recipe(section)
     return [*blocks, Heading("Recipe", level), *trained] if trained else blocks
 
