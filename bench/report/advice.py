@@ -11,9 +11,9 @@ from bench.compare.statistics import MIN_SEEDS, Comparison
 from bench.report.board import Board, Crossing, crossing_interval, crossings
 from bench.report.choice import CLOSE, NO_LIMITS, Choice, Kind, Limits, choose, kind_of, rule_of_thumb
 from bench.report.examples import over_examples, single_runs
-from bench.report.page import Block, Bullets, Paragraph, Span, Table, Words
+from bench.report.page import Block, Bullets, Notes, Paragraph, Span, Table, Words
 from bench.report.study import Line, Section
-from bench.report.tables import ids
+from bench.report.tables import NO_TIMING, ids
 from bench.report.units import MISSING, duration, listing, metric, p_value, seeds, signed, significant, spread
 
 MOST_OTHERS = 12
@@ -49,6 +49,8 @@ def answer(
     blocks += _by_rule(standing, choices)
     found = crossings(standing) if limits == NO_LIMITS else ()
     leading, lower = [c for c in found if c.leading], [c for c in found if not c.leading]
+    if len(lower) > MOST_OTHERS:  # of many strategies most lines cross somewhere by chance
+        lower = [c for c in lower if not _doubt(c, standing)]
     if leading:
         blocks.append(Paragraph(_joined([_crossing(c, standing, primary) for c in leading])))
     if lower:
@@ -75,10 +77,12 @@ def _headline(held: Sequence[Choice]) -> Words:
 def _table(choices: Sequence[Choice], primary: str) -> Table:
     """Return a row for each size: what to take, what comes next, how far behind, and what is as good for less."""
     head = ("n", "take", metric(primary), "time", "next best", "ahead by (95 %)", "shown?", "as good for less")
-    return Table("answer", head, tuple(_row(choice) for choice in choices), len(head))
+    notes = Notes()
+    rows = tuple(_row(choice, notes) for choice in choices)
+    return Table("answer", head, rows, len(head), notes=tuple(notes.texts))
 
 
-def _row(choice: Choice) -> tuple[Span, ...]:
+def _row(choice: Choice, notes: Notes) -> tuple[Span, ...]:
     size = Span(str(choice.size))
     if not choice.ranked:
         return size, Span("none within the limits" if choice.excluded else "none ended ok"), *[Span(MISSING)] * 6
@@ -86,11 +90,11 @@ def _row(choice: Choice) -> tuple[Span, ...]:
     behind = ahead = shown = MISSING
     if len(choice.ranked) > 1 and choice.comparison is not None:
         second, other = choice.ranked[1]
-        behind = f"{second.label}: {other.mean:.3f}, {_time(second, choice.size)}"
+        behind = f"{second.label}: {other.mean:.3f}, {_time(second, choice.size, notes)}"
         ahead, shown = _ahead(choice.comparison, summary.mean - other.mean)
-    cheaper = f"{choice.cheaper.label}, {_time(choice.cheaper, choice.size)}" if choice.cheaper else MISSING
+    cheaper = f"{choice.cheaper.label}, {_time(choice.cheaper, choice.size, notes)}" if choice.cheaper else MISSING
     took = Span(spread(summary), cells=ids(best, choice.size))
-    texts = (_time(best, choice.size), behind, ahead, shown, cheaper)
+    texts = (_time(best, choice.size, notes), behind, ahead, shown, cheaper)
     return size, Span(best.label, "strong"), took, *map(Span, texts)
 
 
@@ -105,9 +109,11 @@ def _ahead(comparison: Comparison, gap: float) -> tuple[str, str]:
     return f"{signed(d.mean)} ({signed(d.low)} to {signed(d.high)})", f"{told}, {p_value(comparison.p_adjusted)}"
 
 
-def _time(line: Line, size: int) -> str:
+def _time(line: Line, size: int, notes: Notes) -> str:
     seconds = line.median(size, "seconds.standalone")
-    return MISSING if seconds is None else duration(seconds) + _doubted(line, size)
+    if seconds is None:
+        return MISSING
+    return duration(seconds) if line.timed(size) else f"{duration(seconds)} {notes.mark(NO_TIMING)}"
 
 
 def _doubted(line: Line, size: int) -> str:
