@@ -229,7 +229,8 @@ def test_a_time_that_is_not_valid_says_so_wherever_it_is_told():
     table = next(
         b for b in answer(section, boards(section, "accuracy"), "accuracy", tabled=True) if isinstance(b, Table)
     )
-    assert all(row[3].text.endswith("(timing not valid)") for row in table.rows)
+    assert all(row[3].text.endswith(" [1]") for row in table.rows)
+    assert table.notes[0].endswith("seconds are not comparable")
     assert "not valid" not in advised(homework(), Limits(), 500)[0].text(80)
 
 
