@@ -153,5 +153,5 @@ def _recipes(cells: Sequence[Cell]) -> list[str]:
     for cell, other, form, leaf in zip(cells, others, forms, leaves, strict=True):
         groups.setdefault((cell.size, cell.seed, *other), {})[form] = leaf
     several = [list(group.values()) for group in groups.values() if len(group) > 1]
-    fields = {key for group in several for key in group[0] if len({repr(leaf.get(key)) for leaf in group}) > 1}
+    fields = {k for group in several for k in set().union(*group) if len({repr(leaf.get(k)) for leaf in group}) > 1}
     return once(recipes, lambda recipe: ", ".join(f"{k}={v}" for k, v in flat(recipe) if k in fields))

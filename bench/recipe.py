@@ -5,36 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.augment import Augment
 from bench.errors import OptionError
 from bench.registry import strict
-
-
-@strict
-@dataclass(frozen=True)
-class Augment:
-    """A finite set of keyed views of each example, the same for all strategies.
-
-    View 0 is the untouched picture. `flip` alone gives exactly two views. `shift` (pixels, zero-padded) draws one
-    offset and, with `flip`, one side for each (seed, view, example), over `views` views in all. A finite set is what
-    lets frozen activations and teacher logits be computed once for the very pictures that a student sees.
-    """
-
-    flip: bool = False
-    shift: int = 0
-    views: int = 8
-
-    def __post_init__(self) -> None:
-        if self.shift < 0:
-            raise OptionError("shift must be 0 or more pixels", ("augment", "shift"))
-        if self.views < 1:
-            raise OptionError("views must be 1 or more", ("augment", "views"))
-
-    @property
-    def count(self) -> int:
-        """How many views an example has."""
-        if self.shift:
-            return self.views
-        return 2 if self.flip else 1
 
 
 @strict
@@ -49,7 +22,7 @@ class Recipe:
     weight_decay  on weights of two or more dimensions; never on biases and norms
     schedule      one_cycle (cosine up over the first 30 %, cosine down) | cosine | linear | constant
     label_smoothing  of the cross-entropy on labels
-    augment       keyed views, see Augment
+    augment       keyed views and mixed pictures, see Augment
     precision     fp32 | bf16 (autocast; parameters stay fp32) | auto (whichever trains faster on this machine; a head
                   alone in fp32)
     selection     last | best_val (weights of the best epoch on a part of the labelled budget)

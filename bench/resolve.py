@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.augment import Augment
 from bench.axes import AXES, Point, Value, Who, axis_value, instead, specs, who
 from bench.backbones import Backbone, find
 from bench.cell import Cell, canonical
@@ -128,7 +129,8 @@ class Resolver:
             if skip is None:
                 self._check_size(point, parts.facts)
             differs = self._differs(point["strategy"], parts.strategy)
-            self.plugins[key] = _Kind(parts, self._recipe_of(point, parts), skip, differs)
+            recipe = self._recipe_of(point, parts)
+            self.plugins[key] = _Kind(parts, recipe, skip or _spoilt(parts.strategy, recipe), differs)
         return self.plugins[key]  # type: ignore[no-any-return]
 
     def _parts(self, point: Point) -> _Parts:
@@ -345,6 +347,12 @@ class Resolver:
         whole = parts.cell["strategy"] | named
         found: dict[str, Any] = self.plugins.setdefault(("strategy", canonical(whole)), whole)
         return found
+
+
+def _spoilt(strategy: Strategy, recipe: Mapping[str, Any]) -> str | None:
+    """Say why a strategy makes no sense with a recipe, or return None."""
+    lost = sorted(strategy.needs & Augment(**recipe["augment"]).spoils)
+    return f"{strategy.name} needs {', '.join(lost)}; the recipe mixes examples" if lost else None
 
 
 def _whole(plugin: Any) -> dict[str, Any]:

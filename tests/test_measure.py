@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -27,24 +26,20 @@ from learners import SMALL_MODELS
 from sklearn import metrics
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from worked import CLASSES, EPOCHS, HEAD, LAST, MIDDLE, SIZE, STEM, TRUNK, WHOLE, worked
 
-import suites
 from bench.backbones import find
 from bench.backbones._build import hollow
 from bench.backbones._network import Network
 from bench.backbones.torchvision import Torchvision, _weights
 from bench.cell import Cell
-from bench.engines.job import Job
-from bench.engines.worker import run as run_cell
 from bench.measure import environment, latency, memory
 from bench.measure.architecture import Architecture, architecture_of, summarise
 from bench.measure.clock import Clock
 from bench.measure.cost import operations_of
 from bench.measure.flops import Uncountable, count_macs, macs_by_fvcore
 from bench.measure.quality import MOST_CONFUSED, quality
-from bench.planner import expand
 from bench.quality.probabilities import ECE_BINS, expected_calibration_error, softmax
-from bench.suite import load
 
 CPU = torch.device("cpu")
 
@@ -391,13 +386,6 @@ def test_the_summary_is_torchinfos(measured):
 
 # Cost
 
-# toy_cnn at 16 pixels: three 3x3 convolutions of stride 2, then a linear head.
-STEM, MIDDLE, LAST = 3 * 8 * 9 * 64, 8 * 16 * 9 * 16, 16 * 32 * 9 * 4
-SIZE, EPOCHS, CLASSES = 12, 2, 3
-HEAD = 32 * CLASSES
-TRUNK = STEM + MIDDLE + LAST
-WHOLE = TRUNK + HEAD
-
 
 def test_macs_from_a_stage_on_are_those_of_a_hand_count():
     stages = operations_of(toy())
@@ -421,18 +409,7 @@ def costs(tmp_path_factory) -> dict[str, Any]:
         "matrix": {"strategy": strategies, "size": [SIZE]},
         "recipe": {"epochs": EPOCHS, "augment": {"flip": True}},
     }
-    found: dict[str, dict[str, Any]] = {}
-    for entry in expand(load(suites.write(folder, changes))).runnable:
-        parents = {
-            role: {"record": found[parent], "weights": str(folder / parent)}
-            for role, parent in entry.cell.parents.items()
-        }
-        files = {"predictions": str(folder / "predictions"), "progress": str(folder / "progress")}
-        weights = str(folder / entry.cell.id)
-        job = Job("toy", entry.cell.to_json(), parents, str(folder), weights=weights, device="cpu", **files)
-        found[entry.cell.id] = run_cell(asdict(job))
-        assert found[entry.cell.id]["status"] == "ok", found[entry.cell.id]["reason"]
-    return {record["cell"]["strategy"]["name"]: record["cost"] for record in found.values()}
+    return {name: record["cost"] for name, record in worked(folder, changes).items()}
 
 
 def test_flops_are_twice_the_macs_of_a_hand_count(costs):

@@ -16,7 +16,6 @@ from bench.measure.flops import Uncountable
 from bench.measure.roofline import NoRoofline, limits_of, roofline
 from bench.record import Record, Seconds
 from bench.training.learner import Learner
-from bench.training.views import key_of
 
 # Kinds of artifact that seconds are told apart by.
 PIXELS, PARENT, VERDICT = "pixels", "weights", "autotune"
@@ -42,9 +41,8 @@ class Account:
         for split, count in learner.shown:
             pixels = learner.cache.pictures.rows(split)
             priced[pixels.kind, pixels.id] += pixels.price(count)
-        key = key_of(learner.views.augment, learner.views.data_seed)
         for forward, split, examples, views in learner.used:
-            rows = learner.cache.rows(forward, split, key)
+            rows = learner.cache.rows(forward, split, learner.views.key)
             priced[rows.kind, rows.id] += rows.price(examples * views)
         if learner.verdict is not None:
             priced[VERDICT, learner.verdict.id] += learner.verdict.seconds

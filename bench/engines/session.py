@@ -96,7 +96,10 @@ class Session:
         details["trained_shares"] = trained_shares(learner)
         if learner.notes:
             details["decided"] = learner.notes
-        record = replace(record, metrics=dict(summary.metrics), reasons=dict(summary.reasons), details=details)
+        reasons = dict(summary.reasons)
+        if learner.curve and self.recipe.augment.mixes:
+            reasons["curve.train_accuracy"] = "examples are mixed when they are learnt from, and none has one label"
+        record = replace(record, metrics=dict(summary.metrics), reasons=reasons, details=details)
         record = with_drift(record, before, after)
         account = Account(self.job, self.cell, learner)
         with self.clock.phase("measure"):

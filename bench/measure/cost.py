@@ -26,8 +26,9 @@ def cost_of(
     """Return the cost of a learner's network and of its whole training.
 
     FLOPs are 2 x MACs. A training step counts its forward pass, and twice the forward pass of the part that gradients
-    reach for the backward one. `flops_train` adds one pass of the frozen prefix over each view of this cell's own
-    examples, the parents' forward passes over them, and the parents' own training; it is None when a parent's is.
+    reach for the backward one. `flops_train` adds the passes of the frozen prefix over this cell's own examples, one
+    for each view where they are kept, the parents' forward passes over the same, and the parents' own training; it is
+    None when a parent's is.
     `counted` is `counted_for` this learner. Raises Uncountable when an operation of the network has no formula.
     """
     stages = counted(learner.network)
@@ -37,8 +38,8 @@ def cost_of(
         flops += 2 * work.examples * _macs(stages[work.forward :])
         if work.backward is not None:
             flops += 4 * work.examples * _macs(stages[work.backward :])
-    for forward, _, examples, views in learner.used:
-        flops += 2 * examples * views * _macs(counted(forward.network)[: forward.cut])
+    for forward, pictures in learner.passes():
+        flops += 2 * pictures * _macs(counted(forward.network)[: forward.cut])
     trained: int | None = flops
     for of_parent in parent_flops:
         trained = None if trained is None or of_parent is None else trained + of_parent

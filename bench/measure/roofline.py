@@ -138,8 +138,8 @@ def _times(learner: Learner, counted: Counted, limits: Limits) -> Iterable[tuple
                     passes += operation.gradients[number > backward]
                 yield _time(operation, limits, recipe.precision, batch, passes * examples)
     passed: Counter[tuple[Network, int | None, str]] = Counter()
-    for forward, _, examples, views in learner.used:
-        passed[forward.network, forward.cut, forward.precision] += examples * views
+    for forward, pictures in learner.passes():
+        passed[forward.network, forward.cut, forward.precision] += pictures
     for (network, cut, precision), examples in passed.items():
         for operation in chain(*counted(network)[:cut]):
             yield _time(operation, limits, precision, without_gradients, examples)

@@ -33,11 +33,16 @@ def _table(section: Section, name: str) -> Table:
 
 
 def _fields(records: list[Record] | tuple[Record, ...]) -> dict[str, dict[Any, None]]:
-    """Return the values of each field of the recipe, in the order of the records."""
-    found: dict[str, dict[Any, None]] = {}
-    for shared in distinct(record.cell.recipe for record in records):
-        for name, value in flat(shared):
-            found.setdefault(name, {})[value if not isinstance(value, list) else str(value)] = None
+    """Return the values of each field of the recipe, in the order of the records.
+
+    A field that joined later is in a recipe only where it is not at its default.
+    """
+    recipes = [dict(flat(shared)) for shared in distinct(record.cell.recipe for record in records)]
+    found: dict[str, dict[Any, None]] = {name: {} for recipe in recipes for name in recipe}
+    for recipe in recipes:
+        for name, values in found.items():
+            value = recipe.get(name, "default")
+            values[value if not isinstance(value, list) else str(value)] = None
     return found
 
 

@@ -100,9 +100,11 @@ class Look(Protocol):
 class Step:
     """What a loss is computed from, for one batch.
 
-    `logits` float [batch, classes], `labels` int64 [batch], `parents[role]` the logits of a parent cell on the very
-    views in the batch, float [batch, classes], and for a strategy with `hints` `parents["role/features"]` its pooled
-    features there, float [batch, dim]; `label_smoothing` is the recipe's. `weights` are the parameters that learn, by
+    `logits` float [batch, classes], `labels` int64 [batch]. Where the recipe mixes examples, `targets` float [batch,
+    classes] are what they should be taken for, rows of sum 1, and a label is the largest of them; elsewhere None.
+    `parents[role]` are the logits of a parent cell on the very pictures in the batch, float [batch, classes], and for a
+    strategy with `hints` `parents["role/features"]` its pooled features there, float [batch, dim]; `label_smoothing` is
+    the recipe's. `weights` are the parameters that learn, by
     the library's names, and `start` the first values of those of the backbone: a name that is not in `start` is the
     head's. `features` are the network's pooled features, float [batch, dim], `beside` is what learns beside it, and
     `phase` the number of the phase, from 0.
@@ -117,6 +119,7 @@ class Step:
     features: Tensor | None = None
     beside: nn.Module | None = None
     phase: int = 0
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,11 @@ class Strategy:
         return path[-1]
 
     def loss(self, step: Step) -> Tensor:
-        """Return the mean loss of a batch: cross-entropy with the labels."""
+        """Return the mean loss of a batch: cross-entropy with the labels, or with the targets of mixed examples."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(step.logits, step.labels, label_smoothing=step.label_smoothing)
+        wanted = step.labels if step.targets is None else step.targets
+        return cross_entropy(step.logits, wanted, label_smoothing=step.label_smoothing)
 
 
 strategies: Registry[Strategy] = Registry("strategy", "bench.strategies")

@@ -29,6 +29,7 @@ class DecoupledDistill(Taught):
 
     name: ClassVar[str] = "decoupled_distill"
     version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "hard_labels"})
 
     alpha: float = 1.0
     beta: float = 8.0

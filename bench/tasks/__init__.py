@@ -63,7 +63,7 @@ class Problem:
 class Task(Protocol):
     """The contract of a task.
 
-    `provides` says what a strategy may need ("labels", "unlabelled_target", ...). `metrics` are the names of what its
+    `provides` says what a strategy may need ("labels", "hard_labels", ...). `metrics` are the names of what its
     summary has, with which way each is good; `primary` is the one of them that ranks strategies, higher is better.
     `check` says what is wrong with a size before anything runs, or None; OptionError says that of an option.
     `rounds` yields the rounds of one cell: the same for every strategy, given (data set, size, seed).

@@ -32,7 +32,7 @@ class Classify:
 
     name: ClassVar[str] = "classify"
     version: ClassVar[int] = 1
-    provides: ClassVar[frozenset[str]] = frozenset({"labels"})
+    provides: ClassVar[frozenset[str]] = frozenset({"labels", "hard_labels"})
     metrics: ClassVar[Mapping[str, Better]] = {
         "accuracy": "higher",
         "macro_f1": "higher",

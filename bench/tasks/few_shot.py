@@ -31,7 +31,7 @@ class FewShot:
 
     name: ClassVar[str] = "few_shot"
     version: ClassVar[int] = 1
-    provides: ClassVar[frozenset[str]] = frozenset({"labels"})
+    provides: ClassVar[frozenset[str]] = frozenset({"labels", "hard_labels"})
     metrics: ClassVar[Mapping[str, Better]] = {"accuracy": "higher", "accuracy_ci95": "lower"}
     primary: ClassVar[str] = "accuracy"
 

@@ -29,6 +29,7 @@ from bench.training.groups import choose, optimizer_for
 from bench.training.passes import infer
 from bench.training.sources import Resident
 from bench.training.step import EAGER_STEPS, Lesson, Stepping, stepper_for
+from bench.training.views import PLAIN
 
 Precision = Literal["fp32", "bf16"]
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -231,7 +232,7 @@ class Trial:
         with torch.no_grad():
             classes = network.suffix(torch.zeros(2, network.dim, device=self.device), len(network.stages)).shape[1]
         labels = order.to(self.device) % classes
-        lesson = Lesson(feed, labels, {}, 1, weights, {})
+        lesson = Lesson(feed, labels, {}, PLAIN, weights, {})
         optimizer = optimizer_for(network, phase, recipe, capturable=mode.stepping == "graph")
         take = stepper_for(mode.stepping, network, Strategy(), recipe, lesson, optimizer)
         return lambda: take(x, labels, {})

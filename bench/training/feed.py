@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.backbones._network import Network
+from bench.training.mixing import Mixing
 from bench.training.pictures import Normalise
 from bench.training.sources import Source
 from bench.training.views import Views
+
+# Pictures of so many bytes are moved at once: an operation on the few of a batch takes longer to ask for than to do.
+MOVED_BYTES = {"cpu": 2 * 1024**2, "cuda": 64 * 1024**2}
 
 
 class Feed(Protocol):
@@ -24,8 +28,13 @@ class Feed(Protocol):
     start: int
     cut: int
 
-    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
-        """Yield the batch of each part of an order of positions and views, int64 [n] on the CPU."""
+    def epoch(
+        self, order: Tensor, view: Tensor, parts: Sequence[slice], mixing: Mixing | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the batch of each part of an order of positions and views, int64 [n] on the CPU.
+
+        `mixing` says how the pictures of each batch are mixed; what was kept of single pictures can't be.
+        """
         ...
 
 
@@ -38,12 +47,25 @@ class PictureFeed:
         self.source, self.index, self.views, self.network = source, index, views, network
         self.device = next(network.parameters()).device
         self.normalise = Normalise(network.inputs, self.device)
+        self._most = MOVED_BYTES[self.device.type] // (3 * network.inputs.resolution**2)
 
-    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+    def epoch(
+        self, order: Tensor, view: Tensor, parts: Sequence[slice], mixing: Mixing | None = None
+    ) -> Iterator[Tensor]:
         """Yield normalised pictures, float [batch, 3, height, width]."""
-        moves = self.views.moves(self.index[order.numpy()], view.numpy()).to(self.device)
-        for part, pixels in zip(parts, self.source.batches(order, parts), strict=True):
-            yield self.network.arranged(self.normalise(moves[part].apply(pixels)))
+        for part, pixels in zip(parts, self._shown(order, view, parts), strict=True):
+            mixed = pixels if mixing is None else mixing.pictures(pixels, part)
+            yield self.network.arranged(self.normalise(mixed))
+
+    def _shown(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+        """Yield the views of each part, uint8; those of several parts are made at once."""
+        moves = self.views.moves(self.index[order.numpy()], view.numpy(), self.device)
+        groups = _groups(parts, self._most if moves else 0)
+        wholes = [slice(group[0].start, group[-1].stop) for group in groups]
+        for whole, group, pixels in zip(wholes, groups, self.source.batches(order, wholes), strict=True):
+            shown = moves[whole].apply(pixels)
+            for part in group:
+                yield shown[part.start - whole.start : part.stop - whole.start]
 
 
 class ActivationFeed:
@@ -52,10 +74,24 @@ class ActivationFeed:
     def __init__(self, source: Source, shown: int, cut: int, network: Network) -> None:
         self.source, self.shown, self.start, self.cut, self.network = source, shown, cut, cut, network
 
-    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+    def epoch(
+        self, order: Tensor, view: Tensor, parts: Sequence[slice], mixing: Mixing | None = None
+    ) -> Iterator[Tensor]:
         """Yield activations, float [batch, ...], in the precision that they were computed in."""
+        assert mixing is None
         for rows in self.source.batches(order * self.shown + view, parts):
             yield self.network.arranged(rows)
+
+
+def _groups(parts: Sequence[slice], most: int) -> list[list[slice]]:
+    """Put neighbouring parts together, as many as have `most` examples, and at least one."""
+    groups: list[list[slice]] = []
+    for part in parts:
+        if groups and part.stop - groups[-1][0].start <= most:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return groups
 
 
 def batches(count: int, size: int) -> list[slice]:

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from bench.backbones._network import Network
 from bench.errors import Skip
 from bench.measure.clock import Clock
-from bench.recipe import Augment, Recipe
+from bench.recipe import Recipe
 from bench.record import Point
 from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
@@ -30,14 +30,14 @@ from bench.training.heads import Heads, Lessons
 from bench.training.look import Look
 from bench.training.loop import Epoch, train
 from bench.training.merging import State, merge
+from bench.training.mixing import mixer_of
 from bench.training.norms import recalibrate
-from bench.training.passes import Cache, Forward, forward_batches, infer, side_by_side
+from bench.training.passes import Cache, Forward, PassedFeed, forward_batches, infer, side_by_side
 from bench.training.standardize import Standardized
 from bench.training.step import Lesson
 from bench.training.supply import Parent, Supply
-from bench.training.views import Views
+from bench.training.views import PLAIN, Views
 
-PLAIN = Views(Augment(), 0)
 # Heads that are trained at once, at most.
 TOGETHER = 200
 # A head alone takes so many rows of features at a time.
@@ -83,8 +83,9 @@ class Learner:
 
     `trained` names the parameters that learnt in any phase, `adapted` has the size of the adapter that became a part of
     a weight, and `params_beside` counts what learnt beside the network's own parameters. `shown` has the examples of
-    each round by split, `used` the passes whose rows were used for training (forward, split, examples, views), `work`
-    the passes of the loop, and `notes` what the strategy said of its decisions.
+    each round by split, `used` the passes whose rows were used for training (forward, split, examples, views), `asked`
+    those of parents that left no rows (forward, pictures), `work` the passes of the loop, and `notes` what the strategy
+    said of its decisions.
     """
 
     network: Network
@@ -103,6 +104,7 @@ class Learner:
     curve: list[Point] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
     used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
+    asked: list[tuple[Forward, int]] = field(default_factory=list)
     shown: list[tuple[str, int]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     adapted: dict[str, int] = field(default_factory=dict)
@@ -147,9 +149,9 @@ class Learner:
         deep = [(cut, epochs) for cut, epochs in zip(cuts, self.epochs, strict=True) if cut < self.depth]
         if not deep:
             return Stretch(0)
-        cut, epochs, views = min(deep)[0], sum(epochs for _, epochs in deep), self.views.count
+        cut, epochs, shown = min(deep)[0], sum(epochs for _, epochs in deep), self.views.shown
         steps = epochs * len(batches(len(round_.train), self.recipe.batch_size))
-        passes = views / epochs if self.supply.keeps(cut, round_.train, views) else 1.0
+        passes = shown / epochs if shown is not None and self.supply.keeps(cut, round_.train, shown) else 1.0
         return Stretch(steps, cut, passes if cut else 0.0)
 
     def learn(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
@@ -170,9 +172,9 @@ class Learner:
     def _ahead(self, rounds: Sequence[Round]) -> None:
         """Run the frozen stages once for the examples of many rounds."""
         cuts = [first_stage(self.network, phase) for phase in self.phases]
-        if cuts[0]:
+        if cuts[0] and self.views.shown is not None:
             train = [round_.train for round_ in rounds]
-            self.supply.ahead(cuts[0], train, self.views, "features", self.views.count)
+            self.supply.ahead(cuts[0], train, self.views, "features", self.views.shown)
         if min(cuts):
             with self.clock.phase("evaluate"):
                 self.supply.ahead(min(cuts), [round_.test for round_ in rounds], PLAIN, "evaluate", 1)
@@ -223,7 +225,8 @@ class Learner:
         watched = self.recipe.selection != "last" or round_.monitor is not None
         linear = type(self.head) is nn.Linear and self.recipe.precision == "fp32"
         beside = not self.parents and self.strategy.beside(self.network.dim, {}) is not None
-        return plain and linear and not (drawn or watched or self.parents or beside or self.strategy.merges)
+        others = self.parents or beside or self.strategy.merges
+        return plain and linear and self.views.shown is not None and not (drawn or watched or others)
 
     def _learn_heads(self, rounds: Sequence[Round]) -> Iterator[tuple[Round, NDArray[np.float32]]]:
         """Learn the heads of rounds at once, and yield each round with its logits on test."""
@@ -304,13 +307,15 @@ class Learner:
             return
         self.touched = min(self.touched, cut)
         if phase.standardize and cut == self.depth:
-            network.replace_head(Standardized(self._features(feed, len(labels)), network.head))
+            shown = self.supply.feed(round_.train, feed.cut, self.views, "features", plain=True)
+            network.replace_head(Standardized(self._features(shown, len(labels)), network.head))
         parents = self.supply.answers(round_.train, self.strategy.hints)
         self._attach(phase)
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
         lesson = Lesson(
-            feed, labels, parents, self.views.count, learning, start, self._beside, self._number, self.at_once
-        )
+            feed, labels, parents, self.views, learning, start, self._beside, self._number, self.at_once,
+            mixer_of(self.views.augment, network.inputs.resolution, len(round_.classes), self.device),
+        )  # fmt: skip
         validation = self._exam(round_.validation, self.views, "features")
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
         train(
@@ -319,12 +324,19 @@ class Learner:
         )  # fmt: skip
         self._settle()
         self.work.append(Work(len(labels) * epochs, feed.start, cut))
+        asked = [parent.forward for parent in parents.values() if isinstance(parent, PassedFeed)]
+        self.asked += [(forward, len(labels) * epochs) for forward in asked]
         if phase.norms == "recalibrate":
             self._recalibrate(feed, len(labels))
         if validation is not None:
             self.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None))
         self._done += epochs
         self._steps += len(batches(len(labels), recipe.batch_size)) * epochs
+
+    def passes(self) -> Iterator[tuple[Forward, int]]:
+        """Yield the passes without gradients that training used, or made beside its own, and over how many pictures."""
+        yield from ((forward, examples * views) for forward, _, examples, views in self.used)
+        yield from self.asked
 
     def _recalibrate(self, feed: Feed, count: int) -> None:
         """Count the BatchNorm statistics of what has just been trained anew, over the plain view of all examples."""

@@ -22,12 +22,15 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What the loop says at the end of an epoch: its number from 1, steps so far, mean loss and accuracy in it."""
+    """What the loop says at the end of an epoch: its number from 1, steps so far, mean loss and accuracy in it.
+
+    There is no accuracy on examples that were mixed: none of them has one label.
+    """
 
     epoch: int
     step: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
 
 
 def train(
@@ -57,14 +60,16 @@ def train(
             network.train()
         totals.zero_()
         order = torch.randperm(count, generator=generator)
-        view = torch.randint(lesson.views, (count,), generator=generator)
+        view = lesson.views.random(count, generator)
+        mixing = None if lesson.mixer is None else lesson.mixer.draw(parts, generator)
         labels = lesson.labels[order.to(device)]
-        parents = {role: logits[order.to(device), view.to(device)] for role, logits in lesson.parents.items()}
-        for part, x in zip(parts, lesson.feed.epoch(order, view, parts), strict=True):
+        fed = [feed.epoch(order, view, parts, mixing) for feed in (lesson.feed, *lesson.parents.values())]
+        for part, x, *answers in zip(parts, *fed, strict=True):
+            wanted = labels[part] if mixing is None else mixing.targets(labels[part], part)
             set_rate(optimizer, recipe.schedule, step, epochs * len(parts))
-            totals += take(x, labels[part], {role: logits[part] for role, logits in parents.items()})
+            totals += take(x, wanted, {role: a.float() for role, a in zip(lesson.parents, answers, strict=True)})
             step += 1
         loss, correct = (totals / count).tolist()
         if not math.isfinite(loss):
             raise Diverged(f"the training loss is {loss} in epoch {epoch} (learning rate {recipe.lr * phase.lr:g})")
-        ended(Epoch(epoch, step, loss, correct))
+        ended(Epoch(epoch, step, loss, correct if mixing is None else None))

@@ -22,6 +22,7 @@ from bench.tasks import Selection
 from bench.tensors import id_of
 from bench.training.feed import PictureFeed
 from bench.training.folded import folded
+from bench.training.mixing import Mixing
 from bench.training.pictures import Pictures
 from bench.training.rows import Keys, Rows
 from bench.training.sources import Source, source_of
@@ -56,16 +57,19 @@ class Forward:
 
 
 class PassedFeed:
-    """Pictures that go through a frozen prefix each time they are shown, because its rows would be too many to keep."""
+    """Pictures that go through a frozen network each time they are shown: its rows would be too many, or of no use."""
 
     start = 0
 
-    def __init__(self, pictures: PictureFeed, forward: Forward, cut: int) -> None:
-        self.pictures, self.forward, self.cut = pictures, forward, cut
+    def __init__(self, pictures: PictureFeed, forward: Forward) -> None:
+        self.pictures, self.forward = pictures, forward
+        self.cut = len(forward.network.stages) if forward.cut is None else forward.cut
 
-    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+    def epoch(
+        self, order: Tensor, view: Tensor, parts: Sequence[slice], mixing: Mixing | None = None
+    ) -> Iterator[Tensor]:
         """Yield activations, float [batch, ...], in the precision that they are computed in."""
-        for x in self.pictures.epoch(order, view, parts):
+        for x in self.pictures.epoch(order, view, parts, mixing):
             # A tensor made under inference_mode can't take part in training; its copy can.
             yield self.forward(x).clone()
 

@@ -14,7 +14,9 @@ from bench.backbones._network import Network
 from bench.recipe import Recipe
 from bench.strategies import Step, Strategy
 from bench.training.feed import Feed
+from bench.training.mixing import Mixer
 from bench.training.passes import autocast
+from bench.training.views import Views
 
 Stepping = Literal["eager", "compiled", "graph"]
 # A graph is captured after so many steps have been taken as written: by then optimiser and libraries have their memory.
@@ -25,24 +27,28 @@ EAGER_STEPS = 3
 class Lesson:
     """What a phase learns from, on the device.
 
-    A feed of `views` views, its labels int64 [n], and what parents answer by the names of `Step.parents`, float
-    [n, views, ...]; by name, the parameters that learn and the first values of those of the backbone; what learns
-    beside the network, and the number of the phase. Of a batch, at most `at_once` examples are taken at once.
+    A feed of views, its labels int64 [n], and feeds of what parents answer, by the names of `Step.parents`; by name,
+    the parameters that learn and the first values of those of the backbone; what learns beside the network, and the
+    number of the phase. Of a batch, at most `at_once` examples are taken at once. The `mixer` says how they are mixed.
     """
 
     feed: Feed
     labels: Tensor
-    parents: Mapping[str, Tensor]
-    views: int
+    parents: Mapping[str, Feed]
+    views: Views
     weights: Mapping[str, Tensor]
     start: Mapping[str, Tensor]
     beside: nn.Module | None = None
     phase: int = 0
     at_once: int | None = None
+    mixer: Mixer | None = None
 
 
 class Stepper(Protocol):
-    """Takes one optimiser step on a batch; returns the summed loss and the count of right answers, float [2]."""
+    """Takes one optimiser step on a batch; returns the summed loss and the count of right answers, float [2].
+
+    `labels` are int64 [batch], or where examples are mixed the targets, float [batch, classes].
+    """
 
     def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor: ...
 
@@ -82,9 +88,11 @@ class Eager:
         lesson = self.lesson
         with autocast(x.device, self.recipe.precision):
             features, logits = self.answer(x)
+        targets = labels if labels.is_floating_point() else None
+        labels = labels if targets is None else targets.argmax(dim=1)
         step = Step(
             logits.float(), labels, parents, self.recipe.label_smoothing, lesson.weights, lesson.start,
-            features.float(), lesson.beside, lesson.phase,
+            features.float(), lesson.beside, lesson.phase, targets,
         )  # fmt: skip
         loss = self.strategy.loss(step)
         (loss * (len(labels) / count)).backward()

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.backbones._network import Network
 from bench.measure.clock import Clock
@@ -17,7 +16,7 @@ from bench.training.feed import ActivationFeed, Feed, PictureFeed
 from bench.training.passes import Cache, Forward, PassedFeed, infer
 from bench.training.rows import Keys, Rows
 from bench.training.sources import source_of
-from bench.training.views import Views, key_of
+from bench.training.views import Views
 
 # Activations of one selection are kept up to this size on disk; beyond it, the frozen stages run again each time.
 CACHE_LIMIT_BYTES = 16 * 1024**3
@@ -59,15 +58,15 @@ class Supply:
         self._priced.clear()
 
     def feed(self, selection: Selection, cut: int, views: Views, phase: str, plain: bool = False) -> Feed:
-        """Return a feed for the stages from `cut` on: activations, kept unless they would be too large.
+        """Return a feed for the stages from `cut` on: activations, kept unless too large or of pictures shown once.
 
         With `plain` it has the plain view alone.
         """
-        shown = 1 if plain else views.count
-        if cut == 0 or not self.keeps(cut, selection, shown):
+        shown = 1 if plain else views.shown
+        if cut == 0 or shown is None or not self.keeps(cut, selection, shown):
             decoded = "evaluate" if phase == "evaluate" else "prepare"
             pictures = PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
-            return PassedFeed(pictures, self.prefix(cut), cut) if cut else pictures
+            return PassedFeed(pictures, self.prefix(cut)) if cut else pictures
         kept = source_of(*self.rows(self.prefix(cut), selection, views, phase, shown), self.device)
         return ActivationFeed(kept, shown, cut, self.network)
 
@@ -98,27 +97,34 @@ class Supply:
                 self._networks[role] = self.parents[role].network()
         return self._networks[role]
 
-    def answers(self, selection: Selection, hints: bool) -> dict[str, Tensor]:
-        """Return what parents say of every view of the training examples, by the names of `Step.parents`."""
+    def answers(self, selection: Selection, hints: bool) -> dict[str, Feed]:
+        """Return what parents say of the training examples, by the names of `Step.parents`.
+
+        It is kept where pictures come again. Where they don't, parents are asked about each when it is shown.
+        """
         found = {role: self.parent_logits(role, selection) for role in self.parents}
         if hints:
             found |= {f"{role}/features": self.parent_features(role, selection) for role in self.parents}
         return found
 
-    def parent_logits(self, role: str, selection: Selection) -> Tensor:
-        """Return a parent's logits on every view of the training examples, float [n, views, classes]."""
+    def parent_logits(self, role: str, selection: Selection) -> Feed:
+        """Return a parent's logits on the training examples, float [batch, classes]."""
         return self._answers(role, None, "logits", selection)
 
-    def parent_features(self, role: str, selection: Selection) -> Tensor:
-        """Return a parent's pooled features on every view of the training examples, float [n, views, dim]."""
+    def parent_features(self, role: str, selection: Selection) -> Feed:
+        """Return a parent's pooled features on the training examples, float [batch, dim]."""
         return self._answers(role, len(self.parent(role).stages), "features", selection)
 
-    def _answers(self, role: str, cut: int | None, kind: str, selection: Selection) -> Tensor:
+    def _answers(self, role: str, cut: int | None, kind: str, selection: Selection) -> Feed:
         if (role, cut) not in self._passes:
             identity = {"cell": self.parents[role].cell_id}
             self._passes[role, cut] = Forward(self.parent(role), cut, kind, identity, self.precision)
-        rows, keys = self.rows(self._passes[role, cut], selection, self.views, "features", self.views.count)
-        return rows.take(keys).reshape(len(selection), self.views.count, -1).float().to(self.device)
+        forward, network, shown = self._passes[role, cut], self.parent(role), self.views.shown
+        if shown is None:
+            pixels = self.cache.pixels(selection, "prepare")
+            return PassedFeed(PictureFeed(pixels, selection.index, self.views, network), forward)
+        kept = source_of(*self.rows(forward, selection, self.views, "features", shown), self.device)
+        return ActivationFeed(kept, shown, len(network.stages), network)
 
     def ahead(self, cut: int, selections: Sequence[Selection], views: Views, phase: str, shown: int) -> None:
         """Compute the activations that several selections of one split lack, all at once.
@@ -128,15 +134,13 @@ class Supply:
         index = np.unique(np.concatenate([selection.index for selection in selections]))
         every = Selection(selections[0].split, index, np.zeros_like(index))
         if self.keeps(cut, every, shown):
-            key = key_of(views.augment, views.data_seed)
-            self.cache.passed(self.prefix(cut), every, views, key, phase, shown)
+            self.cache.passed(self.prefix(cut), every, views, views.key, phase, shown)
 
     def rows(self, forward: Forward, selection: Selection, views: Views, phase: str, shown: int) -> tuple[Rows, Keys]:
         """Return a pass's rows and the keys of the first `shown` views; note those used for training, once a round."""
-        key = key_of(views.augment, views.data_seed)
-        used = self.cache.rows(forward, selection.split, key).id, id(selection)
+        used = self.cache.rows(forward, selection.split, views.key).id, id(selection)
         more = shown - self._priced.get(used, 0)
         if phase == "features" and more > 0:
             self._priced[used] = shown
             self.used.append((forward, selection.split, len(selection), more))
-        return self.cache.passed(forward, selection, views, key, phase, shown)
+        return self.cache.passed(forward, selection, views, views.key, phase, shown)

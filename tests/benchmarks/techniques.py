@@ -131,9 +131,9 @@ class _Seen:
     def __init__(self, feed: Feed, teacher: Network, precision: str) -> None:
         self.feed, self.teacher, self.precision = feed, teacher, precision
 
-    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice], *mixing: Any) -> Iterator[Tensor]:
         """Yield the batches of the feed."""
-        for x in self.feed.epoch(order, view, parts):
+        for x in self.feed.epoch(order, view, parts, *mixing):
             passes.infer(self.teacher, x, 0, None, self.precision)
             yield x
 
