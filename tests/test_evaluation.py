@@ -198,6 +198,13 @@ def test_without_validation_the_threshold_is_a_half_and_it_says_so(tmp_path):
     assert "Temperature" not in texts(found)
 
 
+def test_where_all_of_validation_is_right_no_temperature_is_the_best(tmp_path):
+    labels = np.arange(30) % 3
+    logits = (9 * np.eye(3)[labels]).astype(np.float32)
+    found = looked(shelved(tmp_path, validation_logits=logits, validation_labels=labels))
+    assert "none is the best, all 30 validation examples are right" in texts(found)
+
+
 def test_groups_are_told_of_where_they_are_known(tmp_path):
     groups = np.arange(80) // 8
     found = table(looked(shelved(tmp_path, groups=groups)), "errors_by_group")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 6.0, 4.9
 # Of more classes there are no numbers in the squares, and of many more no names beside them.
-MOST_NUMBERED, MOST_NAMED, LETTERS = 20, 40, 14
+MOST_NUMBERED, MOST_NAMED, LETTERS = 20, 40, 18
 # Of more classes only the worst have a colour and a name.
 MOST_COLOURED, WORST = 7, 3
 
@@ -76,7 +76,8 @@ def calibration(versions: Mapping[str, NDArray[np.float64]], labels: NDArray[np.
                 bounds = [wilson(round(share * n), int(n)) for share, n in zip(y, found.counts[held], strict=True)]
                 low = [max(share - b.low, 0.0) for share, b in zip(y, bounds, strict=True) if b]
                 high = [max(b.high - share, 0.0) for share, b in zip(y, bounds, strict=True) if b]
-                top.errorbar(x, y, yerr=[low, high], marker="o", capsize=2, elinewidth=1, label=label, **look)
+                top.errorbar(x, y, yerr=[low, high], fmt="none", capsize=2, elinewidth=1, ecolor=COLOURS[0])
+                top.plot(x, y, marker="o", label=label, **look)
                 edges = [k / ECE_BINS for k in range(ECE_BINS)]
                 bottom.bar(edges, found.counts, width=1 / ECE_BINS, align="edge", color=COLOURS[number], alpha=0.7)
             else:
@@ -142,7 +143,8 @@ def _curves(
         if name == "roc":
             axes.plot([0, 1], [0, 1], color=PARENT_GREY, linewidth=1, linestyle=":")
         axes.set(xlim=(-0.01, 1.01), ylim=(0, 1.02), xlabel=titles[0], ylabel=titles[1])
-        axes.legend(loc="lower right" if name == "roc" else "lower left", fontsize=9.5)
+        corner = "lower right" if name == "roc" else "lower left"
+        axes.legend(loc=corner, fontsize=9.5, frameon=True, framealpha=0.8, edgecolor="none")
         lowest = ranked[0]
         alt = f"{titles[1].capitalize()} against {titles[0]} for {listing([_short(one, 24) for one in bright])}"
         alt += f"; lowest {area} {lines[lowest][2]:.3f} ({lowest})."

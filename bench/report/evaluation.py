@@ -219,6 +219,9 @@ def _temperature(of: Evaluated) -> tuple[dict[str, NDArray[np.float64]], list[Bl
     held: Answers | None = of.predictions.validation
     if held is None:
         return {}, []
+    if (held.logits.argmax(axis=1) == held.labels).all():
+        words = f"Temperature scaling: none is the best, all {len(held.labels)} validation examples are right."
+        return {}, [Paragraph((Span(words),))]
     warmth = temperature(held.logits, held.labels)
     cooled = softmax(of.predictions.logits / warmth)
     before, after = (expected_calibration_error(p, of.labels) for p in (of.probabilities, cooled))

@@ -67,11 +67,11 @@ def _in_script(text: str) -> markupsafe.Markup:
 
 
 def _keep_together(text: str) -> str:
-    """Return text whose lines break neither before nor after these signs."""
+    """Return text whose lines break neither before nor after these signs, nor inside an interval."""
     text = text.replace("≈ ", "≈\u00a0")
     for sign in ("±", "=", "≈"):
         text = text.replace(f" {sign}", f"\u00a0{sign}").replace(f"\u00a0{sign} ", f"\u00a0{sign}\u00a0")
-    return text
+    return re.sub(r"\[[-−\d.%]+, [-−\d.%]+\]", lambda found: found[0].replace(" ", "\u00a0"), text)
 
 
 def _data_uri(svg: bytes) -> str:
