@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
 import runs
@@ -227,22 +228,25 @@ def test_a_report_of_very_many_data_sets_looks_at_none(tmp_path):
     assert looked(of, 0).blocks == ()
 
 
-def test_a_run_is_looked_at_closer_with_its_pictures(tmp_path):
+def test_a_run_is_looked_at_closer_with_its_pictures_and_by_patient(tmp_path):
+    for number in range(80):
+        label = ("healthy", "ill")[number % 2]
+        layouts.picture(tmp_path / "scans" / label / f"p{number % 16}_{number}.png", seed=number, size=(16, 16))
+    scans = {"name": "image_folder", "path": str(tmp_path / "scans"), "group_pattern": r"(p\d+)_", "resolution": 16}
     changes = {
-        "matrix": {
-            "dataset": [{"name": "toy", "classes": 2}],
-            "strategy": ["feature_extract", "scratch"],
-            "size": [16],
-        },
+        "task": {"test_size": None},
+        "matrix": {"dataset": [scans], "strategy": ["feature_extract", "scratch"], "size": [16]},
         "recipe": {"epochs": 3, "selection": "best_val", "validation": 0.5},
     }
     done = runs.bench(tmp_path, "run", suites.write(tmp_path, changes))
     assert done.returncode == 0, done.stderr
-    of = {r["cell_id"] for r in runs.records(tmp_path, "toy").values()}
-    held = [Shelf(Store(tmp_path / "results", "toy")).predictions(cell_id) for cell_id in of]
+    shelf = Shelf(Store(tmp_path / "results", "toy"))
+    held = [shelf.predictions(cell_id) for cell_id in runs.records(tmp_path, "toy")]
     assert [len(p.validation.labels) for p in held if p is not None and p.validation is not None] == [8, 8]
+    assert all(p is not None and p.groups is not None and len(p.groups) == len(p.labels) for p in held)
     text = (tmp_path / "reports" / "toy" / "index.md").read_text(encoding="utf-8")
     assert "Thresholds were chosen on the 8 validation examples" in text
+    assert "Errors by group of examples" in text
     assert "pictures are not kept" not in text
     with browser() as chromium, opened(chromium, tmp_path / "reports" / "toy" / "index.html", PHONE) as seen:
         assert not seen.complaints

@@ -211,9 +211,8 @@ class Session:
                 arrays[f"{prefix}logits"] = np.concatenate(given)
                 arrays[f"{prefix}labels"] = np.concatenate([s.labels for s in selections])
                 arrays[f"{prefix}index"] = np.concatenate([s.index for s in selections])
-        groups = getattr(test, "groups", None)
-        if groups is not None:
-            arrays["groups"] = groups[arrays["index"]]
+        if test.groups is not None:
+            arrays["groups"] = test.groups[arrays["index"]]
         with replacing(Path(self.job.predictions)) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, **arrays)
 
