@@ -143,8 +143,8 @@ def _curves(
         if name == "roc":
             axes.plot([0, 1], [0, 1], color=PARENT_GREY, linewidth=1, linestyle=":")
         axes.set(xlim=(-0.01, 1.01), ylim=(0, 1.02), xlabel=titles[0], ylabel=titles[1])
-        corner = "lower right" if name == "roc" else "lower left"
-        axes.legend(loc=corner, fontsize=9.5, frameon=True, framealpha=0.8, edgecolor="none")
+        legend: dict[str, Any] = {"fontsize": 9.5, "frameon": True, "framealpha": 0.8, "edgecolor": "none"}
+        axes.legend(loc="lower right" if name == "roc" else "lower left", **legend)
         lowest = ranked[0]
         alt = f"{titles[1].capitalize()} against {titles[0]} for {listing([_short(one, 24) for one in bright])}"
         alt += f"; lowest {area} {lines[lowest][2]:.3f} ({lowest})."
