@@ -27,9 +27,15 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def differing(one: Cell, other: Cell, missing: Any = None) -> list[tuple[str, Any, Any]]:
     """Return each field in which two identities differ: its path, the one's value and the other's, or `missing`."""
-    here, there = dict(flat(one.identity())), dict(flat(other.identity()))
+    here, there = (dict(flat(_by_name(cell.identity()))) for cell in (one, other))
     both = ((path, here.get(path, missing), there.get(path, missing)) for path in sorted(here.keys() | there.keys()))
     return [found for found in both if found[1] != found[2]]
+
+
+def _by_name(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity with its tests elsewhere by their names: each is set beside its like."""
+    tests = identity.get("also_test", ())
+    return {**identity, "also_test": dict(zip(labels(tests), tests, strict=True))}
 
 
 def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -86,10 +92,16 @@ def _apart(group: Sequence[Cell]) -> list[str]:
     differ = sorted(k for k in set().union(*leaves) if len({repr(leaf.get(k)) for leaf in leaves}) > 1)
     names: list[str] = []
     for keys in ([k for k in differ if not k.endswith("digest") and not k.startswith("parents.")], differ):
-        names = [", ".join(f"{k.rpartition('.')[2]}={str(leaf.get(k))[:12]}" for k in keys) for leaf in leaves]
+        names = [", ".join(f"{k.rpartition('.')[2]}={_word(leaf.get(k))[:12]}" for k in keys) for leaf in leaves]
         if len(set(names)) == len(names):
             break
     return names
+
+
+def _word(value: Any) -> str:
+    """Name a value: a list of `{name, options}` by its names."""
+    named = isinstance(value, Sequence) and value and all(isinstance(v, Mapping) and "name" in v for v in value)
+    return "+".join(str(v["name"]) for v in value) if named else str(value)
 
 
 def natural(text: str) -> list[tuple[bool, int, str]]:

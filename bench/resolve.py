@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bench.augment import Augment
@@ -18,6 +19,7 @@ from bench.cell import Cell, canonical
 from bench.compare.measures import parse as parse_limits
 from bench.datasets import Dataset, Facts, datasets
 from bench.document import Trail
+from bench.elsewhere import HERE, Tests, named, those_of
 from bench.errors import BenchError, OptionError, PluginError, UnknownName, WeightsError, did_you_mean, nearest, quoted
 from bench.recipe import Recipe
 from bench.registry import Registry, build, identity_of, plain, runtime_of
@@ -41,13 +43,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What all cells of one data set, backbone and strategy share. `cell` holds fields of theirs."""
+    """What all cells of one data set, backbone and strategy share. `cell` holds fields of theirs.
+
+    `tests` says where else they are tested, unless they are there only for another cell's sake.
+    """
 
     dataset: Dataset
     strategy: Strategy
     facts: Facts
     whole: dict[str, dict[str, Any]]
     cell: Mapping[str, Any]
+    tests: Tests
+
+    @cached_property
+    def tested(self) -> Mapping[str, Any]:
+        """The fields of a cell that is tested elsewhere too."""
+        return self.tests.added(self.cell)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ class Resolver:
         for i, exclusion in enumerate(self.suite.exclude):
             self._check_when(exclusion.when, ("exclude", i, "when"), known)
         self._recipe(self.suite.recipe, ("recipe",))
+        self._others = named(self.suite, lambda spec, trail: self._plugin(datasets, spec, trail), self._facts)
         for i, override in enumerate(self.suite.overrides):
             self._recipe(_merge(self.suite.recipe, override.set.recipe), ("overrides", i, "set", "recipe"))
         # The axes that the recipe of a cell hangs on, and those that its exclusion does.
@@ -91,7 +103,8 @@ class Resolver:
     def entry(self, point: Point, children: tuple[Who, ...] = ()) -> tuple[Entry, list[Entry]]:
         """Return the entry of a point and the entries of its parents, the parents' own first."""
         kind = self._kind(point)
-        skip, parts = kind.skip, kind.parts.cell
+        tests = HERE if children else kind.parts.tests
+        skip, parts = kind.skip, kind.parts.cell if tests is HERE else kind.parts.tested
         parents = self._parents(point, kind, children) if kind.differs else {}
         for role, entries in parents.items():
             if skip is None and entries[-1].skip:
@@ -108,7 +121,7 @@ class Resolver:
             parents=self.plugins.setdefault(("parents", *named.items()), named),
         )
         cell.settle(self._form)
-        trail = {axis: value.trail for axis, value in point.items()}
+        trail = {axis: value.trail for axis, value in point.items()} | tests.trail()
         return Entry(cell, skip=skip, trail=trail), [e for entries in parents.values() for e in entries]
 
     def _form(self, part: Any) -> bytes:
@@ -151,7 +164,8 @@ class Resolver:
                 "runtime": _runtime(dataset=dataset, strategy=strategy, task=self.task)
                 | {"backbone": {**runtime_of(backbone), "weights": backbone.weights}},
             }
-            self.plugins[key] = _Parts(dataset, strategy, facts, whole, cell)
+            tests = those_of(self.suite, self._others, dataset, facts)
+            self.plugins[key] = _Parts(dataset, strategy, facts, whole, cell, tests)
         return self.plugins[key]  # type: ignore[no-any-return]
 
     def _parents(self, point: Point, kind: _Kind, children: tuple[Who, ...]) -> dict[str, list[Entry]]:

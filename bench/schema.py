@@ -32,6 +32,7 @@ def suite_schema() -> Schema:
     schema["properties"]["gate"]["items"]["pattern"] = limit_pattern(every_metric())
     definitions["Assignment"]["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
     schema["properties"]["task"] = _any_of(tasks, definitions)
+    schema["properties"]["also_test"]["items"] = _any_of(datasets, definitions)
     matrix = definitions["Matrix"]
     matrix["properties"]["dataset"]["items"] = _any_of(datasets, definitions)
     matrix["properties"]["strategy"]["items"] = _any_of(strategies, definitions)

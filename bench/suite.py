@@ -100,6 +100,7 @@ class Suite(_Model):
     recipe: dict[str, Any] = {}
     overrides: list[Override] = []
     exclude: list[Exclusion] = []
+    also_test: list[Named] = []
     deadline_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
     retry: list[Ended] = [*RETRIED]
     gate: list[Annotated[str, BeforeValidator(_limit)]] = []
@@ -123,7 +124,8 @@ class Suite(_Model):
 
     def resolved(self) -> dict[str, Any]:
         """Return the suite as it will be run, profile and settings applied, as plain JSON that `load` reads back."""
-        return self.model_dump(exclude={"profiles"})
+        none = set() if self.also_test else {"also_test"}
+        return self.model_dump(exclude={"profiles", *none})
 
 
 def load(path: Path | str, profile: str | None = None, settings: Sequence[str] = ()) -> Suite:

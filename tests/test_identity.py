@@ -38,6 +38,7 @@ FIELDS = {
         "seed": "identity",
         "parents": "identity",
         "runtime": "runtime",
+        "also_test": "identity",
     },
     "bench.recipe.Recipe": {
         "epochs": "identity",

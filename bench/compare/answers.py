@@ -77,13 +77,33 @@ def difference(first: Sequence[Right], second: Sequence[Right]) -> Resampled:
     return resampled(by_example)
 
 
+def apart(first: Sequence[Right], second: Sequence[Right]) -> Resampled:
+    """Return the difference of mean accuracies on two test sets, bool [seeds][n] and [seeds][m], on other examples.
+
+    The examples of each are drawn again on their own.
+    """
+    import numpy as np
+
+    a, b = (np.mean([right.astype(float) for right in side], axis=0) for side in (first, second))
+    low, high = np.quantile(_means(a, 0) - _means(b, 1), [0.025, 0.975])
+    return Resampled(float(a.mean() - b.mean()), float(low), float(high))
+
+
 def resampled(by_example: NDArray[np.float64]) -> Resampled:
     """Return the mean of one number an example, float [n], and its interval over other draws of examples."""
+    import numpy as np
+
+    low, high = np.quantile(_means(by_example, 0), [0.025, 0.975])
+    return Resampled(float(by_example.mean()), float(low), float(high))
+
+
+def _means(by_example: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Return the mean of each of many draws of as many examples, with replacement."""
     import numpy as np
 
     n = len(by_example)
     values, counts = np.unique(by_example, return_counts=True)
     # Drawing n examples with replacement is drawing how many of each value: a few numbers instead of n.
-    drawn = np.random.default_rng(0).multinomial(n, counts / n, size=RESAMPLES)
-    low, high = np.quantile(drawn @ values / n, [0.025, 0.975])
-    return Resampled(float(by_example.mean()), float(low), float(high))
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=RESAMPLES)
+    means: NDArray[np.float64] = drawn @ values / n
+    return means

@@ -56,8 +56,8 @@ def the_plan(plan: Plan, places: Places) -> Finding:
 
 
 def every_dataset(suite: Suite) -> Iterator[Dataset]:
-    """Yield each data set of a suite's matrix that can be made; the plan says what is wrong with the others."""
-    made = {canonical(spec): spec for spec in suite.matrix.dataset}
+    """Yield each data set that a suite names and that can be made; the plan says what is wrong with the others."""
+    made = {canonical(spec): spec for spec in (*suite.matrix.dataset, *suite.also_test)}
     for spec in made.values():
         try:
             yield datasets.create(spec)
@@ -67,7 +67,8 @@ def every_dataset(suite: Suite) -> Iterator[Dataset]:
 
 def data(plan: Plan) -> list[Finding]:
     """Say of each data set whether it is here, and what would be downloaded."""
-    specs = {canonical(spec): spec for cell in _cells(plan) for spec in [cell.plugin("dataset")]}
+    used = (spec for cell in _cells(plan) for spec in (cell.plugin("dataset"), *cell.elsewhere()))
+    specs = {canonical(spec): spec for spec in used}
     return [_data(datasets.create(spec)) for spec in specs.values()]
 
 

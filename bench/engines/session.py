@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from bench.backbones import find
 from bench.backbones._network import Network
 from bench.cell import Cell
-from bench.datasets import Examples, datasets
+from bench.datasets import Dataset, Examples, Facts, datasets
 from bench.engines.account import Account, with_drift
+from bench.engines.elsewhere import Elsewhere, Tested, elsewhere
 from bench.engines.job import Job
 from bench.engines.memory import give_back, keep_what_is_there
 from bench.errors import BenchError, DataError
@@ -35,7 +36,7 @@ from bench.training.autotune import Autotune
 from bench.training.learner import Learner
 from bench.training.loop import Diverged
 from bench.training.passes import Cache
-from bench.training.pictures import Pictures, opened
+from bench.training.pictures import Pictures, make_room, opened
 from bench.training.supply import Parent
 from bench.training.views import Views
 
@@ -58,7 +59,8 @@ class Session:
         self._warm_up()
         before = self._calibrated()
         task = tasks.create(self.cell.plugin("task"))
-        learner, rounds = self._learner(task)
+        learner, rounds, problem = self._learner(task)
+        others = self._others(learner, task, problem, rounds)
         if learner.autotune.spent_seconds:
             give_back(self.device)  # the trial's is not the cell's
         memory_known = reset_peak(self.device)
@@ -66,7 +68,8 @@ class Session:
         logits: list[NDArray[np.float32]] = []
         held_out: list[NDArray[np.float32]] = []
         kept: list[Round] = []
-        for round_, given in learner.learn(rounds):
+        peaks: list[int | None] = []
+        for number, (round_, given) in enumerate(learner.learn(rounds)):
             logits.append(given)
             if not np.isfinite(logits[-1]).all():
                 raise Diverged("the logits of the trained model are not finite numbers")
@@ -75,12 +78,17 @@ class Session:
             if round_.validation is not None:
                 held_out.append(learner.logits(round_.validation))
             kept.append(round_)
+            if others:
+                peaks.append(self._test_elsewhere(others, learner, task, number))
         summary = task.summary(scores)
-        peak = peak_bytes(self.device) if memory_known else None
+        peaks = peaks or [peak_bytes(self.device)]
+        peak = max(filter(None, peaks), default=None) if memory_known else None
         after = self._calibrated()
         learner.cache.save()
         learner.cache.pictures.save()
-        self._keep_predictions(kept, logits, held_out, learner.cache.pictures.examples("test"))
+        for other in others:
+            other.save()
+        self._keep_predictions(kept, logits, held_out, others, learner.cache.pictures.examples("test"))
         if self.job.weights:
             self._keep_weights(learner.network, Path(self.job.weights))
         stages = [stage.name for stage in learner.network.stages]
@@ -96,6 +104,8 @@ class Session:
         details["trained_shares"] = trained_shares(learner)
         if learner.notes:
             details["decided"] = learner.notes
+        if others:
+            details["also_test"] = [other.told(task) for other in others]
         reasons = dict(summary.reasons)
         if learner.curve and self.recipe.augment.mixes:
             reasons["curve.train_accuracy"] = "examples are mixed when they are learnt from, and none has one label"
@@ -111,14 +121,12 @@ class Session:
         with self.clock.phase("measure"):
             return calibrate(self.device)
 
-    def _learner(self, task: Task) -> tuple[Learner, Sequence[Round]]:
-        """Return the learner and the rounds it will learn."""
+    def _learner(self, task: Task) -> tuple[Learner, list[Round], Problem]:
+        """Return the learner, the rounds it will learn and what they are made of."""
         cell = self.cell
-        dataset = datasets.create(cell.plugin("dataset"))
+        make_room(1 + len(cell.also_test))
+        dataset, facts = _planned(cell.plugin("dataset"), cell.dataset["digest"])
         strategy = strategies.create(cell.plugin("strategy"))
-        facts = dataset.facts()
-        if facts.digest != cell.dataset["digest"]:
-            raise DataError(f"{dataset.name}: the data have changed since this cell was planned; run the suite again")
         examples = {split: opened(dataset, facts.digest, split) for split in ("train", "test")}
         labels = {split: found.labels for split, found in examples.items()}
         groups = {split: found.groups for split, found in examples.items() if found.groups is not None}
@@ -131,17 +139,17 @@ class Session:
         rounds = list(task.rounds(problem))
         with self.clock.phase("setup"):
             network = self._network(cell, len(rounds[0].classes), self.pretrained, dataset.resolution)
-        inputs = network.inputs
-        pictures = Pictures(dataset, inputs.resolution, inputs.interpolation, self.artifacts, self.clock)
         generator = torch.Generator().manual_seed(cell.entropy("order"))
         learner = Learner(
             network=network,
             strategy=strategy,
             recipe=self.recipe,
-            cache=Cache(pictures, self.artifacts, self.device, self.clock),
+            cache=self._cache(dataset, network),
             identity=self._trunk_identity(),
             views=Views(self.recipe.augment, cell.seed),
-            parents={role: self._parent(role, len(rounds[0].classes), inputs.resolution) for role in cell.parents},
+            parents={
+                role: self._parent(role, len(rounds[0].classes), network.inputs.resolution) for role in cell.parents
+            },
             autotune=Autotune(
                 self.artifacts, self.device, {"fingerprint": environment(self.device.type)["fingerprint"]}
             ),
@@ -152,7 +160,32 @@ class Session:
             at_once=self.job.at_once,
         )
         learner.tune(rounds[0], {k: cell.backbone.get(k) for k in ("source", "name", "version")})
-        return learner, rounds
+        return learner, rounds, problem
+
+    def _others(self, learner: Learner, task: Task, problem: Problem, rounds: Sequence[Round]) -> list[Elsewhere]:
+        """Return the tests of the cell on other data sets than its own."""
+        found = []
+        for spec, own in zip(self.cell.also_test, self.cell.elsewhere(), strict=True):
+            dataset, facts = _planned(own, spec["digest"])
+            labels = opened(dataset, facts.digest, "test").labels
+            classes = facts.classes or tuple(map(str, range(int(labels.max()) + 1)))
+            tested = Tested(spec, labels, classes)
+            found.append(elsewhere(tested, self._cache(dataset, learner.network), task, problem, rounds))
+        return found
+
+    def _test_elsewhere(self, others: Sequence[Elsewhere], learner: Learner, task: Task, number: int) -> int | None:
+        """Test a round on other data sets; return the peak of memory before, since what they need is not the cell's."""
+        peak = peak_bytes(self.device)
+        for other in others:
+            other.test(learner, task, number)
+        reset_peak(self.device)
+        return peak
+
+    def _cache(self, dataset: Dataset, network: Network) -> Cache:
+        """Return what keeps the rows of a data set as a network sees it."""
+        inputs = network.inputs
+        pictures = Pictures(dataset, inputs.resolution, inputs.interpolation, self.artifacts, self.clock)
+        return Cache(pictures, self.artifacts, self.device, self.clock)
 
     def _warm_up(self) -> None:
         """Pay once, off every clock, for the libraries of this source of models and for the device's first pass.
@@ -176,7 +209,7 @@ class Session:
     def _trunk_identity(self) -> dict[str, Any]:
         """Return what the first activations depend on: the weights, or the seed they were drawn from."""
         backbone = dict(self.cell.backbone)
-        return backbone if self.pretrained else {**backbone, "drawn_for": self.cell.id}
+        return backbone if self.pretrained else {**backbone, "drawn_for": self.cell.learnt_id}
 
     def _parent(self, role: str, classes: int, resolution: int) -> Parent:
         parent = Cell.from_json(self.job.parents[role]["record"]["cell"])
@@ -198,11 +231,13 @@ class Session:
         rounds: list[Round],
         logits: list[NDArray[np.float32]],
         held_out: list[NDArray[np.float32]],
+        others: Sequence[Elsewhere],
         test: Examples,
     ) -> None:
         """Keep logits, labels and example numbers beside the record, as npz without objects.
 
-        They are of the test examples, with their groups where those are known, and of what was held out to select on.
+        They are of the test examples, with their groups where those are known, of what was held out to select on, and
+        under `also_test.PLACE.` of other data sets, in the order of the cell's `also_test`.
         """
         kept = {"": [r.test for r in rounds], "validation_": [r.validation for r in rounds if r.validation is not None]}
         arrays: dict[str, Any] = {"classes": np.array([list(r.classes) for r in rounds])}
@@ -213,6 +248,7 @@ class Session:
                 arrays[f"{prefix}index"] = np.concatenate([s.index for s in selections])
         if test.groups is not None:
             arrays["groups"] = test.groups[arrays["index"]]
+        arrays |= {f"also_test.{i}.{k}": v for i, other in enumerate(others) for k, v in other.arrays().items()}
         with replacing(Path(self.job.predictions)) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, **arrays)
 
@@ -238,3 +274,12 @@ def _drawn(round_: Round) -> dict[str, list[int]]:
     }
     many = len(round_.classes)
     return {name: np.bincount(p.labels, minlength=many).tolist() for name, p in parts.items() if p is not None}
+
+
+def _planned(spec: Mapping[str, Any], digest: str) -> tuple[Dataset, Facts]:
+    """Return a data set that still is what was planned. Raises DataError."""
+    dataset = datasets.create(spec)
+    facts = dataset.facts()
+    if facts.digest != digest:
+        raise DataError(f"{dataset.name}: the data have changed since this cell was planned; run the suite again")
+    return dataset, facts

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from bench.backbones import find
 from bench.cell import Cell, canonical
 from bench.datasets import datasets
+from bench.datasets._classes import unknown
 from bench.errors import BenchError, OptionError, WeightsError
 from bench.tasks import tasks
+
+Attempt = Callable[[Cell, dict[bytes, Any]], object]
 
 
 def first_mistake(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -20,7 +24,9 @@ def first_mistake(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """
     seen: dict[bytes, Any] = {}
     for cell in map(Cell.from_json, cells):
-        for part, attempt in (("backbone", _weights), ("dataset", _counts), ("size", _size)):
+        tried: list[tuple[str, Attempt]] = [("backbone", _weights), ("dataset", _data), ("size", _size)]
+        tried += [(f"also_test.{i}", partial(_other, spec=spec)) for i, spec in enumerate(cell.elsewhere())]
+        for part, attempt in tried:
             try:
                 attempt(cell, seen)
             except BenchError as error:
@@ -38,21 +44,32 @@ def _weights(cell: Cell, seen: dict[bytes, Any]) -> None:
         find(cell.plugin("backbone")).build(2, pretrained=True, seed=0)
 
 
-def _counts(cell: Cell, seen: dict[bytes, Any]) -> tuple[int, dict[str, int]]:
-    """Return the number of classes, and of the examples of each split; fetch the data if need be."""
-    key = canonical(cell.plugin("dataset"))
+def _data(cell: Cell, seen: dict[bytes, Any]) -> None:
+    _known(cell.plugin("dataset"), seen)
+
+
+def _known(spec: Mapping[str, Any], seen: dict[bytes, Any]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the classes of a data set, and the number of examples of each split; fetch the data if need be."""
+    key = canonical(spec)
     if key not in seen:
-        dataset = datasets.create(cell.plugin("dataset"))
+        dataset = datasets.create(spec)
         labels = {split: dataset.examples(split).labels for split in ("train", "test")}
-        classes = dataset.facts().classes
-        counts = {split: len(found) for split, found in labels.items()}
-        seen[key] = len(classes) if classes else int(labels["train"].max()) + 1, counts
-    found: tuple[int, dict[str, int]] = seen[key]
+        classes = dataset.facts().classes or tuple(map(str, range(int(labels["train"].max()) + 1)))
+        seen[key] = classes, {split: len(found) for split, found in labels.items()}
+    found: tuple[tuple[str, ...], dict[str, int]] = seen[key]
     return found
 
 
 def _size(cell: Cell, seen: dict[bytes, Any]) -> None:
-    classes, counts = _counts(cell, seen)
-    wrong = tasks.create(cell.plugin("task")).check(cell.size, classes, counts)
+    classes, counts = _known(cell.plugin("dataset"), seen)
+    wrong = tasks.create(cell.plugin("task")).check(cell.size, len(classes), counts)
+    if wrong:
+        raise OptionError(wrong)
+
+
+def _other(cell: Cell, seen: dict[bytes, Any], spec: Mapping[str, Any]) -> None:
+    """Raise OptionError where a model of the cell's own data can't know all classes of another data set."""
+    own = cell.plugin("dataset")
+    wrong = unknown(own["name"], _known(own, seen)[0], spec["name"], _known(spec, seen)[0])
     if wrong:
         raise OptionError(wrong)

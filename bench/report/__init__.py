@@ -13,6 +13,7 @@ from bench.report import (
     against,
     closer,
     data,
+    elsewhere,
     evidence,
     explore,
     export,
@@ -97,6 +98,7 @@ def page(study: Study) -> Page:
 
 
 def _page(study: Study, found: Sequence[Section]) -> Page:
+    named = elsewhere.names(study.records)
     standings = [boards(section, study.primary) for section in found]
     several, many = len(found) > 1, len(found) > MOST_IN_FULL
     answer: list[Block] = [*evidence.not_run(study)]
@@ -111,6 +113,7 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
     about = data.section(looked, 2)
     for number, (section, standing) in enumerate(zip(found, standings, strict=True), 1):
         told = advice.answer(section, standing, study.primary, tabled=True)
+        told += elsewhere.answer(section, study.primary, named)
         if several:
             blocks.append(Heading(section.title, 2))
             answer += [] if many else [Heading(section.title, 3), *told]
@@ -119,6 +122,7 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
             answer += told
         drawn = figures.draw(section, standing, study.primary, f"{number}-" if several else "", alone=many)
         blocks += _section(study, section, standing, drawn, 3 if several else 2, [] if several else about)
+        blocks += elsewhere.blocks(section, study.primary, named, 3 if several else 2)
     answer += data.warnings(looked)
     blocks += about if several else []
     blocks += closer.closer(study, found, standings, MOST_IN_FULL)

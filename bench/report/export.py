@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.record import Record
+from bench.report import elsewhere
 from bench.report.evidence import strategy_labels
 from bench.report.page import Page
 from bench.report.study import Study
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def rows(records: Sequence[Record], parents: frozenset[str]) -> list[dict[str, Any]]:
     """Return one flat mapping for each record, in the order given; all have the same keys."""
     made = []
+    named = elsewhere.names(records)
     for record, label in zip(records, strategy_labels(records), strict=True):
         cell = record.cell
         row: dict[str, Any] = {
@@ -38,6 +40,7 @@ def rows(records: Sequence[Record], parents: frozenset[str]) -> list[dict[str, A
             "environment": record.environment.get("fingerprint"),
         }
         row |= {f"metrics.{k}": v for k, v in sorted(record.metrics.items())}
+        row |= elsewhere.columns(record, named)
         row |= {f"seconds.{k}": v for k, v in vars(record.seconds).items()}
         row |= {f"cost.{k}": v for k, v in vars(record.cost).items()}
         for entry in record.latency:

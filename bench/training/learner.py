@@ -175,9 +175,14 @@ class Learner:
         if cuts[0] and self.views.shown is not None:
             train = [round_.train for round_ in rounds]
             self.supply.ahead(cuts[0], train, self.views, "features", self.views.shown)
-        if min(cuts):
+        self.look_ahead([round_.test for round_ in rounds])
+
+    def look_ahead(self, tests: Sequence[Selection], cache: Cache | None = None) -> None:
+        """Run the frozen stages once for the test examples of many rounds; of another data set with its `cache`."""
+        cut = min(first_stage(self.network, phase) for phase in self.phases)
+        if cut:
             with self.clock.phase("evaluate"):
-                self.supply.ahead(min(cuts), [round_.test for round_ in rounds], PLAIN, "evaluate", 1)
+                self._supplied(cache).ahead(cut, tests, PLAIN, "evaluate", 1)
 
     def fit(self, round_: Round) -> None:
         """Learn one round from the first weights. Raises Diverged, and Skip when there is nothing to select on."""
@@ -252,11 +257,17 @@ class Learner:
             heads.put(number, head)
             yield round_, self.logits(round_.test)
 
-    def logits(self, selection: Selection) -> NDArray[np.float32]:
-        """Return the network's logits, float32 [n, classes], on the plain view of a selection."""
+    def logits(self, selection: Selection, cache: Cache | None = None) -> NDArray[np.float32]:
+        """Return the network's logits, float32 [n, classes], on the plain view of a selection.
+
+        With a `cache`, the selection is of the data set whose rows that keeps.
+        """
         with self.clock.phase("evaluate"):
-            feed = self.supply.feed(selection, self.touched, PLAIN, "evaluate")
+            feed = self._supplied(cache).feed(selection, self.touched, PLAIN, "evaluate")
             return self._outputs(feed, len(selection), None).cpu().numpy()
+
+    def _supplied(self, cache: Cache | None) -> Supply:
+        return self.supply if cache is None else replace(self.supply, cache=cache)
 
     def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
         """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""

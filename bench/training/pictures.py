@@ -21,16 +21,24 @@ if TYPE_CHECKING:
 
 
 _opened: dict[tuple[str, str, str], Examples] = {}
+# Data sets that are held at a time; the one that was asked for longest ago makes room.
+_room = 1
+
+
+def make_room(count: int) -> None:
+    """Hold so many data sets at a time from now on: those of one cell."""
+    global _room
+    _room = count
 
 
 def opened(dataset: Dataset, digest: str, split: str) -> Examples:
     """Return a split of a data set of this content; a process that runs many cells reads and checks it once."""
     key = (repr(dataset), digest, split)
-    if key not in _opened:
-        if any(k[:2] != key[:2] for k in _opened):
-            _opened.clear()  # one data set at a time is held
-        _opened[key] = dataset.examples(split)
-    return _opened[key]
+    _opened[key] = found = _opened.pop(key) if key in _opened else dataset.examples(split)
+    held = list(dict.fromkeys(k[:2] for k in reversed(_opened)))
+    for old in [k for k in _opened if k[:2] in held[_room:]]:
+        del _opened[old]
+    return found
 
 
 class Pictures:
