@@ -288,8 +288,8 @@ def fetch(
     try:
         dataset = datasets.create({**options, "name": name})
     except OptionError as error:
-        hint = "give it as --set OPTION=VALUE, or name it in a suite, and `bench run` gets what it needs"
-        raise UsageError(f"{error}; {hint}") from None
+        hint = "; give it as --set OPTION=VALUE, or name it in a suite, and `bench run` gets what it needs"
+        raise UsageError(f"{error}{hint * (not error.path)}") from None
     dataset.fetch()
     print(f"{name} is here")
 

@@ -26,7 +26,7 @@ MOST_BARS, MOST_ROWS = 30, 60
 MOST_DRAWN = 4
 SHEET_CELL_INCHES, LONGEST_NAME = 0.62, 24
 # What stands beside the rows of the sheet.
-NAME_INCHES, LETTER_INCHES = 0.3, 0.09
+NAME_INCHES, LETTER_INCHES, WIDEST_INCHES = 0.3, 0.09, 7.0
 
 
 @dataclass(frozen=True)
@@ -256,12 +256,14 @@ def _samples(one: Surveyed) -> Drawing | None:
         return None
     step = CELL_PX + GAP_PX
     rows = one.survey.classes[: max(1, round(sheet.shape[0] / step))]
-    high = SHEET_CELL_INCHES * len(rows)
     names = [_short(name) for name in rows]
-    wide = NAME_INCHES + LETTER_INCHES * max(map(len, names))
-    canvas = new_canvas(high * sheet.shape[1] / sheet.shape[0] + wide, high + 0.2)
+    beside = NAME_INCHES + LETTER_INCHES * max(map(len, names))
+    # Small enough to stand beside another figure, and on a phone.
+    scale = min(SHEET_CELL_INCHES / step, (WIDEST_INCHES - beside) / sheet.shape[1])
+    canvas = new_canvas(sheet.shape[1] * scale + beside, sheet.shape[0] * scale + 0.2)
     axes = canvas.subplots()
     axes.imshow(sheet, interpolation="none")
+    axes.set_anchor("E")  # what is left of the width is for the names
     axes.set_yticks([step * i + (CELL_PX - 1) / 2 for i in range(len(rows))], names)
     axes.set_xticks([])
     axes.grid(visible=False)
