@@ -16,6 +16,8 @@ from bench.measure.cost import cost_of, counted_for
 from bench.measure.roofline import Limits, roofline
 from bench.planner import expand
 from bench.recipe import Augment
+from bench.record import Record
+from bench.report.recipes import _fields as recipe_fields
 from bench.strategies.distill import Distill
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
@@ -179,6 +181,15 @@ def test_a_record_says_why_there_is_no_training_accuracy_and_has_no_price_of_wha
     assert all(point["train_loss"] > 0 and point["monitor_accuracy"] is not None for point in record["curve"])
     assert "mixed" in record["reasons"]["curve.train_accuracy"]
     assert {artifact["kind"] for artifact in record["artifacts"]} == {"pixels"}
+
+
+def test_cells_are_told_apart_by_an_option_that_only_some_of_them_have(tmp_path):
+    plan = expand(load(write(tmp_path, {"matrix": {"recipe.augment.mixup": [0, 0.2]}})))
+    assert list(plan.titles.values()) == ["feature_extract · n=12", "feature_extract · n=12 · augment.mixup=0.2"]
+    records = [Record(entry.cell.id, "toy", entry.cell, "ok") for entry in plan.entries]
+    told = recipe_fields(records)
+    assert list(told["augment.mixup"]) == ["default", 0.2]
+    assert list(told["epochs"]) == [2]
 
 
 @pytest.mark.parametrize(

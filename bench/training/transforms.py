@@ -124,7 +124,7 @@ def posterize(pixels: Tensor, numbers: Tensor) -> Tensor:
 
 def solarize(pixels: Tensor, numbers: Tensor) -> Tensor:
     """Invert levels from a threshold on."""
-    return torch.where(pixels >= _wide(numbers), ~pixels, pixels)
+    return torch.where(pixels >= _wide(numbers.ceil().to(torch.uint8)), ~pixels, pixels)
 
 
 def invert(pixels: Tensor, numbers: Tensor) -> Tensor:
