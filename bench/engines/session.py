@@ -91,19 +91,7 @@ class Session:
         self._keep_predictions(kept, logits, held_out, others, learner.cache.pictures.examples("test"))
         if self.job.weights:
             self._keep_weights(learner.network, Path(self.job.weights))
-        stages = [stage.name for stage in learner.network.stages]
-        details = {"stages": stages, "rounds": len(kept), "mode": asdict(learner.mode), **summary.details}
-        if torch.are_deterministic_algorithms_enabled():
-            details["deterministic"] = True
-        if len(kept) == 1:
-            details["drawn"] = _drawn(kept[0])
-        if learner.at_once is not None:
-            details["at_once"] = learner.at_once
-        if learner.selected_epoch is not None:
-            details["selected_epoch"] = learner.selected_epoch
-        details["trained_shares"] = trained_shares(learner)
-        if learner.notes:
-            details["decided"] = learner.notes
+        details = self._details(learner, kept, summary)
         if others:
             details["also_test"] = [other.told(task) for other in others]
         reasons = dict(summary.reasons)
@@ -116,6 +104,28 @@ class Session:
             record = account.complete(record, peak)
         used, seconds = account.artifacts(), account.seconds()
         return replace(record, status="ok", curve=tuple(learner.curve), seconds=seconds, artifacts=used)
+
+    def _details(self, learner: Learner, rounds: Sequence[Round], summary: Score) -> dict[str, Any]:
+        """Return what a record says of how it was learnt, beside what the score says."""
+        stages = [stage.name for stage in learner.network.stages]
+        details: dict[str, Any] = {
+            "stages": stages,
+            "rounds": len(rounds),
+            "mode": asdict(learner.mode),
+            **summary.details,
+        }
+        if torch.are_deterministic_algorithms_enabled():
+            details["deterministic"] = True
+        if len(rounds) == 1:
+            details["drawn"] = _drawn(rounds[0])
+        if learner.at_once is not None:
+            details["at_once"] = learner.at_once
+        if learner.selected_epoch is not None:
+            details["selected_epoch"] = learner.selected_epoch
+        details["trained_shares"] = trained_shares(learner)
+        if learner.notes:
+            details["decided"] = learner.notes
+        return details
 
     def _calibrated(self) -> Kernels:
         with self.clock.phase("measure"):
