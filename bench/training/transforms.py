@@ -3,7 +3,8 @@
 Every operation maps uint8 [n, 1 or 3, height, width] and float32 [n, k], the numbers of each picture, to pictures of
 the same shape. Each gives what torchvision.transforms.v2.functional gives for one picture, up to a level where a float
 is rounded; that takes one set of numbers for a batch. What a picture becomes does not depend, to the bit, on what it is
-batched with: sums are of whole numbers, and there is no product of matrices.
+batched with: sums are of whole numbers, and there is no product of matrices. Nothing waits for a GPU: no tensor is made
+from numbers of the host.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def shift(pixels: Tensor, numbers: Tensor) -> Tensor:
 
 def translate(pixels: Tensor, numbers: Tensor) -> Tensor:
     """Move right and down by parts of the width and the height, cut to whole pixels, filling with 0."""
-    edges = torch.tensor([pixels.shape[3], pixels.shape[2]], dtype=torch.float32)
-    return shift(pixels, (numbers * edges.to(pixels.device)).trunc())
+    right, down = numbers.unbind(1)
+    return shift(pixels, torch.stack([right * pixels.shape[3], down * pixels.shape[2]], dim=1).trunc())
 
 
 def affine(pixels: Tensor, numbers: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ def hue(pixels: Tensor, numbers: Tensor) -> Tensor:
     )
     sixth = sixth + 6 * numbers[:, :, None]
     # Of red, green and blue: how far each is below the highest, in parts of the chroma (Smith, 1978, turned round).
-    place = (sixth[:, None] + torch.tensor([5.0, 3.0, 1.0], device=pixels.device)[:, None, None]).remainder(6)
+    place = (sixth[:, None] + (5 - 2 * torch.arange(3, device=pixels.device))[:, None, None]).remainder(6)
     below = torch.minimum(place, 4 - place).clamp(0, 1)
     # A float of [0, 1] becomes one of 256 levels of the same width.
     return ((high[:, None] - chroma[:, None] * below) * (255.999 / 255)).clamp(0, 255).to(torch.uint8)
