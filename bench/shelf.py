@@ -66,7 +66,8 @@ class Shelf:
                 if "validation_logits" in file:
                     held = Answers(*(file[f"validation_{name}"] for name in ("logits", "labels", "index")))
                 groups = file.get("groups")
-                return Predictions(file["logits"], file["labels"], file["index"], classes, held, groups)
+                found = Predictions(file["logits"], file["labels"], file["index"], classes, held, groups)
+                return found if _agree(found) else None
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             return None
 
@@ -112,6 +113,26 @@ class Shelf:
         except (OSError, KeyError):
             return None
         return content if content.startswith(PNG) else None
+
+
+def _agree(found: Predictions) -> bool:
+    """Say whether the arrays of predictions go together, as those that the harness wrote do."""
+    import numpy as np
+
+    counts = {len(names) for names in found.classes}
+    if len(counts) != 1 or (found.groups is not None and found.groups.shape != found.labels.shape):
+        return False
+    return all(
+        part.logits.ndim == 2
+        and part.logits.dtype.kind == "f"
+        and part.labels.dtype.kind == part.index.dtype.kind == "i"
+        and part.labels.shape == part.index.shape == part.logits.shape[:1] != (0,)
+        and part.logits.shape[1] in counts
+        and bool(np.isfinite(part.logits).all())
+        and 0 <= int(part.labels.min()) <= int(part.labels.max()) < part.logits.shape[1]
+        for part in (found, found.validation)
+        if part is not None
+    )
 
 
 def _rows(path: Path, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
