@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.cell import canonical
-from bench.datasets import Dataset, Facts, missing
+from bench.datasets import EXTENTS, Dataset, Facts, extent, missing
 from bench.datasets._classes import unknown
 from bench.document import Trail
 from bench.registry import identity_of, runtime_of
@@ -95,10 +95,10 @@ def those_of(suite: Suite, others: Sequence[Other], home: Dataset, facts: Facts)
 
 def _check(suite: Suite, other: Other, home: Dataset, facts: Facts) -> None:
     """Raise SuiteError where a model that learns `home` can't be tested on another data set."""
-    name, resolution = other.dataset.name, getattr(home, "resolution", None)
-    if other.spec.get("resolution", resolution) != resolution:
-        told = f"{name} is seen at the resolution at which {home.name} is learnt; leave it out"
-        raise suite.error((*other.trail, "resolution"), told)
+    name, option = other.dataset.name, EXTENTS[home.modality]
+    if option in other.spec and other.spec[option] != extent(home):
+        told = f"{name} is seen at the {option} at which {home.name} is learnt; leave it out"
+        raise suite.error((*other.trail, option), told)
     if other.dataset.modality != home.modality:
         told = f"{name} is of {other.dataset.modality}, and {home.name}, which the cells learn, of {home.modality}"
         raise suite.error(other.trail, told)
@@ -111,5 +111,5 @@ def _check(suite: Suite, other: Other, home: Dataset, facts: Facts) -> None:
 
 
 def _content(dataset: Dataset, facts: Facts) -> dict[str, Any]:
-    options = {k: v for k, v in identity_of(dataset).items() if k != "resolution"}
+    options = {k: v for k, v in identity_of(dataset).items() if k != EXTENTS[dataset.modality]}
     return {**options, "digest": facts.digest}

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.augment import Augment
 from bench.axes import AXES, Point, Value, Who, axis_value, instead, specs, who
-from bench.backbones import Backbone, find
+from bench.backbones import Backbone, find, modality_of
 from bench.cell import Cell, canonical
 from bench.compare.measures import parse as parse_limits
 from bench.datasets import Dataset, Facts, datasets
@@ -50,6 +50,7 @@ class _Parts:
 
     dataset: Dataset
     strategy: Strategy
+    reads: str
     facts: Facts
     whole: dict[str, dict[str, Any]]
     cell: Mapping[str, Any]
@@ -97,7 +98,8 @@ class Resolver:
         # The axes that the recipe of a cell hangs on, and those that its exclusion does.
         own = [axis for axis in self.suite.matrix.axes() if axis.startswith("recipe.")]
         self._recipe_axes = [*dict.fromkeys(axis for o in self.suite.overrides for axis in o.when), *own, "recipe"]
-        self._skip_axes = [*dict.fromkeys(axis for e in self.suite.exclude for axis in e.when), "strategy"]
+        of_parts = ("dataset", "backbone", "strategy", *self._recipe_axes)
+        self._skip_axes = [*dict.fromkeys([*(axis for e in self.suite.exclude for axis in e.when), *of_parts])]
         self._seeds_differ = "seed" in (*self._recipe_axes, *self._skip_axes)
 
     def entry(self, point: Point, children: tuple[Who, ...] = ()) -> tuple[Entry, list[Entry]]:
@@ -165,7 +167,7 @@ class Resolver:
                 | {"backbone": {**runtime_of(backbone), "weights": backbone.weights}},
             }
             tests = those_of(self.suite, self._others, dataset, facts)
-            self.plugins[key] = _Parts(dataset, strategy, facts, whole, cell, tests)
+            self.plugins[key] = _Parts(dataset, strategy, modality_of(backbone), facts, whole, cell, tests)
         return self.plugins[key]  # type: ignore[no-any-return]
 
     def _parents(self, point: Point, kind: _Kind, children: tuple[Who, ...]) -> dict[str, list[Entry]]:
@@ -236,7 +238,8 @@ class Resolver:
             try:
                 backbone = find(spec)
                 weights = backbone.weights if pretrained else "random"
-                digest = backbone.weights_digest() if pretrained else "random"
+                drawn = getattr(backbone, "drawn_digest", lambda: "random")
+                digest = backbone.weights_digest() if pretrained else drawn()
             except UnknownName as error:
                 wrong = "source" if error.name == spec.get("source") else "name"
                 raise self.suite.error((*trail, wrong), str(error)) from None
@@ -273,6 +276,17 @@ class Resolver:
         missing = sorted(parts.strategy.needs - self.task.provides)
         if missing:
             return f"{parts.strategy.name} needs {', '.join(missing)}; the task {self.task.name} does not provide it"
+        return self._unlike(point, parts)
+
+    def _unlike(self, point: Point, parts: _Parts) -> str | None:
+        """Say which part of a cell is for other examples than the data set's, or return None."""
+        data, modality = parts.dataset.name, parts.dataset.modality
+        wanted = {point["backbone"].spec["name"]: parts.reads, parts.strategy.name: parts.strategy.modality}
+        for name, other in wanted.items():
+            if other not in (None, modality):
+                return f"{name} is for examples of modality {other}, and those of {data} are of {modality}"
+        if modality != "image" and self._recipe_of(point, parts)["augment"] != plain(Augment()):
+            return f"augment makes other pictures of pictures, and {data} has none"
         return None
 
     def _check_size(self, point: Point, facts: Facts) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from bench.cell import Cell
 from bench.claims import Claims, claims
+from bench.datasets import EXTENTS
 from bench.errors import DiskError, StoreError
 from bench.index import Brief
 from bench.machine import many_objects
@@ -364,7 +365,8 @@ def _disk_is_full(record: Record) -> bool:
 def _family(cell: Cell) -> tuple[str, ...]:
     """Return what cells have in common that need about the same memory for an example."""
     strategy = {name: value for name, value in cell.strategy.items() if name not in cell.parents}
-    return (str(cell.backbone), str(cell.dataset.get("resolution")), str(strategy), cell.recipe["precision"])
+    size = [cell.dataset.get(option) for option in EXTENTS.values()]
+    return (str(cell.backbone), str(size), str(strategy), cell.recipe["precision"])
 
 
 def total(seconds: Iterable[float | None]) -> float | None:

@@ -19,8 +19,8 @@ from bench.tasks import Problem, Round
 from bench.tasks.classify import Classify
 from bench.training.autotune import Autotune
 from bench.training.learner import Learner
+from bench.training.modalities import material_of
 from bench.training.passes import Cache
-from bench.training.pictures import Pictures
 from bench.training.supply import Parent
 from bench.training.views import Views
 
@@ -67,9 +67,9 @@ def problem_of(size: int, dataset: Dataset = TOY, seed: int = 0, validation: flo
 
 
 def network_of(backbone: str = "toy_cnn", classes: int = 3, pretrained: bool = True, seed: int = 1) -> Network:
-    """Return a network for pictures of 16 pixels; only the toy has weights to start from, others are random."""
-    edge = 16 if backbone == "toy_cnn" else 32
-    built = find({"name": backbone}).build(classes, pretrained and backbone == "toy_cnn", seed, edge)
+    """Return a network for pictures of 16 pixels or short texts; only toys have weights to start from."""
+    size = {"toy_cnn": 16, "toy_encoder": 48}.get(backbone, 32)
+    built = find({"name": backbone}).build(classes, pretrained and backbone.startswith("toy_"), seed, size)
     return built.arrange(torch.channels_last)
 
 
@@ -86,12 +86,12 @@ def learner(
     """Return a learner whose artifacts are in `folder`; `parents` are trained networks by role."""
     clock = Clock(device)
     network = network_of(backbone, len(dataset.facts().classes or ()), strategy.start == "pretrained").to(device)
-    pictures = Pictures(dataset, network.inputs.resolution, network.inputs.interpolation, folder, clock)
+    material = material_of(dataset, network.inputs, folder, clock)
     settings: dict[str, Any] = {
         "network": network,
         "strategy": strategy,
         "recipe": recipe,
-        "cache": Cache(pictures, folder, device, clock),
+        "cache": Cache(material, folder, device, clock),
         "identity": {"backbone": backbone, "start": strategy.start},
         "views": Views(recipe.augment, 0),
         "parents": {role: _parent(role, trained) for role, trained in (parents or {}).items()},

@@ -67,7 +67,7 @@ def test_what_is_kept_of_finite_views_gives_what_running_the_frozen_stages_gives
     kept = learner(tmp_path / "kept", PartialFinetune(), recipe)
     kept.fit(one)
     kept_logits = kept.logits(one.test)
-    assert {views for _, _, _, views in kept.used} == {augment.count}
+    assert {used.views for used in kept.used} == {augment.count}
     monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     plain = learner(tmp_path / "plain", PartialFinetune(), recipe)
     plain.fit(one)
@@ -87,7 +87,7 @@ def test_pictures_that_do_not_come_again_are_learnt_from_and_give_the_same_each_
     once, curve = made.logits(one.test), [replace(p, seconds=0) for p in made.curve]
     assert np.isfinite(once).all()
     assert {work.forward for work in made.work} == {0}
-    assert {views for _, _, _, views in made.used} <= {1}
+    assert {used.views for used in made.used} <= {1}
     made.fit(other)
     made.fit(one)
     assert np.array_equal(made.logits(one.test), once)
@@ -123,8 +123,8 @@ def test_a_teacher_answers_in_eval_mode_on_the_very_picture_that_its_student_see
             assert (step.targets is not None) == augment.mixes
     assert not made.used
     roles = 2 if made_as.hints else 1
-    assert all(forward.network is teacher for forward, _ in made.asked)
-    assert sum(pictures for _, pictures in made.asked) == roles * 72
+    assert all(forward.network is teacher for forward, *_ in made.asked)
+    assert sum(pictures for _, pictures, _ in made.asked) == roles * 72
 
 
 @pytest.mark.parametrize("augment", [PASSING["fresh"], PASSING["both"]], ids=["fresh", "both"])

@@ -12,7 +12,8 @@ from torch import nn
 from bench.backbones import backbones, find, sources
 from bench.backbones._build import network as network_of
 from bench.backbones._build import seeded
-from bench.backbones._network import Inputs, Network
+from bench.backbones._inputs import PictureInputs
+from bench.backbones._network import Network
 from bench.backbones.timm import Timm
 from bench.backbones.torchvision import Torchvision
 from bench.errors import OptionError, Skip, UnknownName, WeightsError
@@ -96,7 +97,7 @@ every_library_model = pytest.mark.parametrize("model", [m for m in EVERY if not 
 def build(model: str, seed: int = 0) -> Network:
     if model in SMALL:
         with seeded(seed, "all"):
-            return network_of(small(model), Inputs(32, (0.5,) * 3, (0.5,) * 3, "bicubic"))
+            return network_of(small(model), PictureInputs(32, (0.5,) * 3, (0.5,) * 3, "bicubic"))
     source, _, name = model.partition("-")
     backbone = find({"name": name, "source": source, "weights": "random"})
     return backbone.build(CLASSES, pretrained=False, seed=seed, resolution=SIZES[model])
@@ -273,7 +274,7 @@ def test_the_librarys_dropout_before_the_head_is_on_in_training_alone(model, dro
 def test_a_rate_that_a_model_drops_by_itself_is_moved_before_the_head():
     # No timm model of today drops by default; a user's own may.
     from bench.backbones._build import network as whole
-    from bench.backbones._network import Inputs
+    from bench.backbones._inputs import PictureInputs
 
     class Dropping(nn.Module):
         def __init__(self) -> None:
@@ -285,7 +286,7 @@ def test_a_rate_that_a_model_drops_by_itself_is_moved_before_the_head():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.fc(nn.functional.dropout(self.body(x), self.drop_rate, self.training))
 
-    built = whole(Dropping(), Inputs(8, (0.5,) * 3, (0.5,) * 3, "bilinear"))
+    built = whole(Dropping(), PictureInputs(8, (0.5,) * 3, (0.5,) * 3, "bilinear"))
     x = torch.ones(4, 3, 8, 8)
     built.freeze(1)
     built.train()
@@ -407,7 +408,7 @@ def test_a_model_that_takes_no_such_pictures_is_skipped_and_says_why(name, sourc
 
 def test_parameters_that_the_library_holds_fixed_are_never_trained():
     from bench.backbones._build import network as build_network
-    from bench.backbones._network import Inputs
+    from bench.backbones._inputs import PictureInputs
 
     class Fixed(nn.Module):
         def __init__(self) -> None:
@@ -419,7 +420,7 @@ def test_parameters_that_the_library_holds_fixed_are_never_trained():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.fc(self.body(x) * self.scale)
 
-    network = build_network(Fixed(), Inputs(8, (0.5,) * 3, (0.5,) * 3, "bilinear"))
+    network = build_network(Fixed(), PictureInputs(8, (0.5,) * 3, (0.5,) * 3, "bilinear"))
     network.freeze(1)
     network.freeze(0)
     assert {n for n, p in network.model.named_parameters() if not p.requires_grad} == {"scale"} == network.fixed

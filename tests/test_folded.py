@@ -10,7 +10,8 @@ from learners import RECIPE, SMALL_MODELS, learner, round_of, state_of
 from torch import Tensor, nn
 
 from bench.backbones import find
-from bench.backbones._network import Inputs, Network
+from bench.backbones._inputs import PictureInputs
+from bench.backbones._network import Network
 from bench.backbones._stages import chain
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
@@ -66,7 +67,7 @@ def small(trunk: nn.Module) -> Network:
     torch.manual_seed(0)
     pooled = chain("trunk", trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     model = nn.Sequential(trunk, pooled.modules[1], pooled.modules[2], nn.Linear(8, 3))
-    return lived(Network(model, (pooled,), "3", 8, Inputs(16, (0,) * 3, (1,) * 3, "bilinear")))
+    return lived(Network(model, (pooled,), "3", 8, PictureInputs(16, (0,) * 3, (1,) * 3, "bilinear")))
 
 
 @pytest.mark.parametrize(("name", "source", "edge"), [*SMALL_MODELS, *LARGE])

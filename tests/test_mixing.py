@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from bench.backbones._network import Inputs
+from bench.backbones._inputs import PictureInputs
 from bench.recipe import Augment
 from bench.strategies import Step, Strategy
-from bench.training.feed import batches
+from bench.training.feed import Normalise, batches
 from bench.training.mixing import Mixer, Mixing, boxes
-from bench.training.pictures import Normalise
 
 CPU = torch.device("cpu")
 WAYS = {"mixup": Augment(mixup=0.4), "cutmix": Augment(cutmix=1.0), "both": Augment(mixup=0.4, cutmix=1.0)}
@@ -57,7 +56,7 @@ def test_a_share_of_1_is_the_identity_to_the_bit(mixing):
     draw = torch.Generator().manual_seed(1)
     noise = torch.randint(0, 256, (COUNT, 3, EDGE, EDGE), dtype=torch.uint8, generator=draw)
     whole = replace(mixing, share=torch.ones(COUNT), box=torch.full((COUNT, 4), 3))
-    normalise = Normalise(Inputs(EDGE, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "bilinear"), CPU)
+    normalise = Normalise(PictureInputs(EDGE, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), "bilinear"), CPU)
     for part in PARTS:
         assert torch.equal(normalise(whole.pictures(noise[part], part)), normalise(noise[part]))
         assert torch.equal(whole.targets(LABELS[part], part), torch.eye(3)[LABELS[part]])

@@ -252,7 +252,7 @@ def test_kept_activations_give_what_running_the_frozen_stages_gives(tmp_path, mo
     kept = learner(tmp_path / "kept", strategy, recipe, backbone)
     kept.fit(one)
     kept_logits = kept.logits(one.test)
-    assert {(len(one.train), 2)} == {(examples, views) for _, _, examples, views in kept.used}
+    assert {(len(one.train), 2)} == {(used.examples, used.views) for used in kept.used}
     monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     plain = learner(tmp_path / "plain", strategy, recipe, backbone)
     plain.fit(one)
@@ -281,7 +281,7 @@ def test_features_that_two_phases_use_are_paid_for_once(tmp_path):
     recipe = replace(RECIPE, augment=Augment(shift=1, views=3))
     made = learner(tmp_path, Sketch((Phase(solve=mean), Phase(unfrozen=0), Phase(unfrozen=0, lr=0.1))), recipe)
     made.fit(round_of(12, recipe))
-    assert [views for _, _, _, views in made.used] == [1, 2]
+    assert [used.views for used in made.used] == [1, 2]
 
 
 # rewinding
@@ -410,8 +410,8 @@ def test_training_and_selection_never_look_at_the_test_split(tmp_path, strategy)
     recipe = replace(RECIPE, selection="best_val")
     made, one = learner(tmp_path, strategy, recipe), round_of(24, recipe)
     read = []
-    plain = made.cache.pictures.prepared
-    made.cache.pictures.prepared = lambda split, *rest: read.append(split) or plain(split, *rest)
+    plain = made.cache.material.prepared
+    made.cache.material.prepared = lambda split, *rest: read.append(split) or plain(split, *rest)
     made.fit(one)
     assert set(read) == {"train"}
     made.logits(one.test)
@@ -447,7 +447,7 @@ def test_the_feature_pass_over_validation_is_a_part_of_the_price(tmp_path):
     one = round_of(24, recipe)
     made = learner(tmp_path, FeatureExtract(), recipe)
     made.fit(one)
-    assert [(split, examples, views) for _, split, examples, views in made.used] == [
+    assert [(used.split, used.examples, used.views) for used in made.used] == [
         ("train", len(one.train), 2),
         ("train", len(one.validation), 1),
     ]

@@ -35,14 +35,17 @@ class Backbone(Protocol):
 
     `model` is the library's name of it, `weights` is "pretrained", "random" or the path of a checkpoint. `library` is
     the distribution whose version the facts hang on, and of several sources that know a bare name the one with the
-    lowest `priority` has it.
+    lowest `priority` has it. A source that has more than it can list also says of a name whether it `accepts` it:
+    it is asked when it is named itself, and for a name like OWNER/REPO.
 
     `known` gives every model name, `weights_digest` names the content of the weights, and `weights_here` says whether
-    they can be had without a network; these three import no torch.
+    they can be had without a network; these three import no torch. A source whose names don't say which architecture it
+    is also has a `drawn_digest`, what names the model where its weights are drawn.
 
     `build` gives a Network with a new head for `classes`, drawn from `seed`; its trunk has the weights when
-    `pretrained`, else is drawn from `seed` too. It takes pictures of `resolution` pixels, or of the model's own when
-    that is None. WeightsError says why weights can't be had, Skip why the model can't be used so.
+    `pretrained`, else is drawn from `seed` too. It takes pictures of `size` pixels, or texts of `size` tokens at most,
+    or what is the model's own when that is None. WeightsError says why weights can't be had, Skip why the model can't
+    be used so. A source of models for anything else than pictures says so in a class variable `modality`.
     """
 
     name: ClassVar[str]
@@ -57,11 +60,16 @@ class Backbone(Protocol):
 
     def weights_digest(self) -> str: ...
 
-    def build(self, classes: int, pretrained: bool, seed: int, resolution: int | None = None) -> Network: ...
+    def build(self, classes: int, pretrained: bool, seed: int, size: int | None = None) -> Network: ...
 
     def facts(self) -> BackboneFacts: ...
 
     def weights_here(self, facts: BackboneFacts) -> bool: ...
+
+
+def modality_of(backbone: Backbone) -> str:
+    """Return what a model reads: "image" or "text"."""
+    return getattr(backbone, "modality", "image")
 
 
 backbones: Registry[Backbone] = Registry("backbone source", "bench.backbones")
@@ -84,7 +92,10 @@ def find(spec: Mapping[str, Any]) -> Backbone:
     if not isinstance(wanted, str | None):
         raise OptionError(f"source must be text, not {wanted!r}", ("source",))
     chosen = sources() if wanted is None else [backbones.get(wanted)]
+    name = spec["name"]
     for source in chosen:
-        if spec["name"] in source.known():
-            return build(source, options, f"backbone {spec['name']!r}")
+        # One that names anything, as OWNER/REPO on a hub, has what no other knows.
+        anything = wanted is not None or "/" in name
+        if name in source.known() or (anything and hasattr(source, "accepts") and source.accepts(name)):
+            return build(source, options, f"backbone {name!r}")
     raise UnknownName("backbone", spec["name"], frozenset().union(*(s.known() for s in chosen)))

@@ -12,7 +12,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from bench.backbones._checkpoint import State, first_line, source_head
-from bench.backbones._network import Inputs, Network
+from bench.backbones._inputs import PictureInputs
+from bench.backbones._network import Network
 from bench.backbones._stages import split
 from bench.cell import entropy
 from bench.errors import Skip
@@ -29,7 +30,7 @@ def seeded(seed: int, part: str) -> Iterator[None]:
 
 def network(
     model: nn.Module,
-    inputs: Inputs,
+    inputs: PictureInputs,
     resolution: int | None = None,
     head_path: str | None = None,
     pretrained: State | None = None,
@@ -59,7 +60,7 @@ def fitting(model: str, resolution: int | None) -> Iterator[None]:
         raise Skip(f"{model} takes no pictures of {resolution} pixels: {first_line(error)}") from None
 
 
-def _network(model: nn.Module, inputs: Inputs, head_path: str | None, pretrained: State | None) -> Network:
+def _network(model: nn.Module, inputs: PictureInputs, head_path: str | None, pretrained: State | None) -> Network:
     layout = split(model, inputs.resolution, head_path)
     head = model.get_submodule(layout.head_path)
     if not isinstance(head, nn.Linear):
@@ -70,10 +71,9 @@ def _network(model: nn.Module, inputs: Inputs, head_path: str | None, pretrained
 
 def _try(built: Network) -> None:
     """Run one picture through a network in eval mode, where its numbers don't matter."""
-    edge, parameter = built.inputs.resolution, next(built.model.parameters())
     built.eval()
     with torch.no_grad():
-        built(torch.zeros(1, 3, edge, edge).to(parameter))
+        built(built.placed(built.inputs.blank(1)))
     built.train()
 
 

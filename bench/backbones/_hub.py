@@ -42,6 +42,8 @@ def host(address: str) -> str:
 
 def unreachable(address: str) -> str | None:
     """Return why the host of an address can't be reached within five seconds, or None when it answers at all."""
+    if address.startswith("hf://") and _offline():
+        return "HF_HUB_OFFLINE is set"
     where = host(address)
     request = urllib.request.Request(f"{where}/", method="HEAD")
     try:
@@ -51,6 +53,13 @@ def unreachable(address: str) -> str | None:
     except (OSError, ValueError):
         return f"no connection to {where.partition('://')[2]}"
     return None
+
+
+def _offline() -> bool:
+    """Say whether the hub's client was told to stay away from the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def torch_file(url: str) -> Path:

@@ -6,23 +6,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a model wants to see: square pictures of `resolution` pixels, scaled to [0, 1], then (x - mean) / std.
-
-    `interpolation` is "bilinear", "bicubic", "nearest" or "lanczos".
-    """
-
-    resolution: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
+from bench.backbones._inputs import F, Flow, Inputs, each
 
 
 @dataclass(frozen=True)
@@ -35,7 +25,7 @@ class Stage:
     """
 
     name: str
-    run: Callable[[Tensor], Tensor]
+    run: Callable[[Any], Any]
     modules: tuple[nn.Module, ...]
     parameters: tuple[nn.Parameter, ...] = ()
 
@@ -91,50 +81,65 @@ class Network(nn.Module):
         """Put `head`, float [batch, dim] to float [batch, classes], in the place of the library's."""
         self.model.set_submodule(self.head_path, head.train(self.training))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits, float [batch, classes], of normalised pictures, float [batch, 3, height, width]."""
+    def forward(self, x: Flow) -> Tensor:
+        """Return logits, float [batch, classes], of a batch of what `inputs` says."""
         return self.suffix(x, 0)
 
-    def noise(self, count: int) -> Tensor:
-        """Return pictures to try the network on, float [count, 3, edge, edge]: the same noise each time."""
-        edge, device = self.inputs.resolution, next(self.parameters()).device
-        pictures = torch.randn(count, 3, edge, edge, generator=torch.Generator().manual_seed(0))
-        return self.arranged(pictures.to(device))
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.parameters()).device
+
+    def noise(self, count: int) -> Flow:
+        """Return a batch to try the network on: the same noise each time."""
+        return self.arranged(self.placed(self.inputs.noise(count, torch.Generator().manual_seed(0))))
+
+    def placed(self, x: Flow) -> Flow:
+        """Return a batch on the network's device."""
+        return each(lambda t: t.to(self.device), x)
 
     @property
     def layers_digest(self) -> str:
         """What names the architecture: 16 hex digits of the hash of its layers as torch prints them."""
         return hashlib.sha256(repr(self.model).encode()).hexdigest()[:16]
 
+    @property
+    def has_layout(self) -> bool:
+        """Whether a memory layout makes a difference: to the kernels of convolutions in two dimensions."""
+        return any(parameter.dim() == 4 for parameter in self.model.parameters())
+
     def arrange(self, layout: torch.memory_format) -> Network:
-        """Keep weights, and from now on pictures, in a memory layout: speed changes, and numbers by rounding alone."""
+        """Keep weights, and from now on batches, in a memory layout: speed changes, and numbers by rounding alone."""
         self.layout = layout
         return self.to(memory_format=layout)
 
-    def arranged(self, x: Tensor) -> Tensor:
+    def arranged(self, x: F) -> F:
         """Return a batch in the layout of this network; only pictures and feature maps have one."""
-        return x.contiguous(memory_format=self.layout) if x.dim() == 4 else x
+        return each(lambda t: t.contiguous(memory_format=self.layout) if t.dim() == 4 else t, x)
 
-    def prefix(self, x: Tensor, count: int) -> Tensor:
+    def prefix(self, x: Flow, count: int) -> Flow:
         """Run the first `count` stages."""
         for stage in self.stages[:count]:
             x = stage.run(x)
         return x
 
-    def suffix(self, z: Tensor, start: int) -> Tensor:
+    def suffix(self, z: Flow, start: int) -> Tensor:
         """Run the stages from `start` on, and the head."""
         return self.answer(z, start)[1]
 
-    def answer(self, z: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    def answer(self, z: Flow, start: int) -> tuple[Tensor, Tensor]:
         """Run the stages from `start` on, and the head; return pooled features and logits."""
         for stage in self.stages[start:]:
             z = stage.run(z)
+        assert isinstance(z, Tensor)
         logits: Tensor = self.head(self.before_head(z))
         return z, logits
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Flow) -> Tensor:
         """Return pooled features, float [batch, dim]."""
-        return self.prefix(x, len(self.stages))
+        pooled = self.prefix(x, len(self.stages))
+        assert isinstance(pooled, Tensor)
+        return pooled
 
     def freeze(self, count: int, besides: Collection[int] = (), norms: bool = False) -> None:
         """Freeze the first `count` stages and those of `besides`, by number, and only those.

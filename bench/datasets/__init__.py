@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bench.registry import Registry
 
@@ -35,8 +35,9 @@ class Facts:
 class Examples:
     """The labelled examples of one split.
 
-    `labels` is int64 [n], from 0 to the number of classes less one. `read(i)` decodes example i: uint8, [height, width]
-    or [height, width, 3], the same for all examples of the data set; it is called from several threads.
+    `labels` is int64 [n], from 0 to the number of classes less one. `read(i)` decodes example i: of modality "image"
+    uint8, [height, width] or [height, width, 3], the same for all examples of the data set; of modality "text" a str.
+    It is called from several threads.
     `ids` name the examples for people ("train/42", a relative file name); no two are the same, in either split.
     `groups`, int64 [n], says whose each example is, a patient's for instance, where that is known: a number stands for
     the same group in both splits, and no group is in both.
@@ -44,7 +45,7 @@ class Examples:
 
     ids: Sequence[str]
     labels: NDArray[np.int64]
-    read: Callable[[int], NDArray[np.uint8]]
+    read: Callable[[int], Any]
     groups: NDArray[np.int64] | None = None
 
 
@@ -66,8 +67,11 @@ class Dataset(Protocol):
     `facts` and `examples` raise DataError, saying what to do, when the data can't be had. `facts` imports no torch and
     is quick. `fetch` gets the data from its sources, in order, or does nothing when it is there already; `examples`
     fetches by itself. One that downloads may have a method `missing() -> Download | None`, by which `bench doctor` says
-    what a run would download; None means nothing. `resolution` is the edge in pixels that pictures are resized to; None
-    leaves it to the backbone.
+    what a run would download; None means nothing.
+
+    `modality` is "image" or "text". A data set of pictures has an option `resolution`, the edge in pixels that they are
+    resized to, one of texts an option `max_length`, the tokens after which they are cut; None leaves it to the
+    backbone.
     """
 
     name: ClassVar[str]
@@ -75,7 +79,6 @@ class Dataset(Protocol):
     modality: ClassVar[str]
     licence: ClassVar[str]
     source: ClassVar[str]
-    resolution: int | None
 
     def facts(self) -> Facts: ...
 
@@ -88,6 +91,16 @@ def missing(dataset: Dataset) -> Download | None:
     """Return what a data set has yet to download; None when it is here, or never downloads."""
     asked: Callable[[], Download | None] | None = getattr(dataset, "missing", None)
     return asked() if asked is not None else None
+
+
+# The option by which a data set of a modality says how large its examples are to be.
+EXTENTS = {"image": "resolution", "text": "max_length"}
+
+
+def extent(dataset: Dataset) -> int | None:
+    """Return how large a data set wants its examples: pixels or tokens; None leaves it to the backbone."""
+    wanted: int | None = getattr(dataset, EXTENTS[dataset.modality])
+    return wanted
 
 
 datasets: Registry[Dataset] = Registry("dataset", "bench.datasets")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from bench import overview, schedule
 from bench.backbones import BackboneFacts, find
 from bench.backbones._packages import PACKAGES
 from bench.cell import Cell, canonical
-from bench.datasets import Dataset, datasets, missing
+from bench.datasets import Dataset, datasets, extent, missing
 from bench.datasets._cache import cache_dir
 from bench.doctor.child import Child
 from bench.doctor.finding import Finding, size
@@ -22,11 +22,16 @@ from bench.record import loads
 from bench.store import Store
 from bench.suite import Suite
 
-# Where nothing is known of a model: the edge of its pictures, and its parameters.
-EDGE_PX, PARAMS = 224, 25_000_000
-# Kept activations of all strategies on a backbone, by the bytes of their pictures. Measured: 3, with flips, on
-# suites/homework1.yaml; twice the pictures at most for a head alone.
-ACTIVATIONS = 4
+# Where nothing is known of a model: its parameters, and how large its examples are, in pixels or tokens.
+PARAMS = 25_000_000
+EXTENT = {"image": 224, "text": 64}
+# The bytes of an example of some size, and those of its kept activations of all strategies on a backbone. Of pictures
+# these were measured: three times the pixels, with flips, on suites/homework1.yaml; twice at most for a head alone. Of
+# a token six layers have as many states of 384 numbers.
+EXAMPLE_BYTES: dict[str, Callable[[int], tuple[float, float]]] = {
+    "image": lambda edge: (3 * edge**2, 4 * 3 * edge**2),
+    "text": lambda length: (4 * length, 6 * 4 * 384 * length),
+}
 # Beyond it none are kept.
 ACTIVATIONS_LIMIT = 16 * 1024**3
 # A record and its predictions.
@@ -138,16 +143,16 @@ def _weights(spec: Mapping[str, Any], child: Child | None) -> tuple[Finding, int
 def room(plan: Plan, params: Mapping[str, float]) -> dict[str, float]:
     """Return about how many bytes a suite will fill, by place: a bound from above rather than a guess.
 
-    Pictures are kept once in the size of the network, activations once a backbone, and the weights of each parent.
+    Examples are kept once in the size of the network, activations once a backbone, and the weights of each parent.
     """
     cells = _cells(plan)
     learnt = sum(4 * params.get(e.cell.backbone["name"], PARAMS) for e in plan.runnable if e.role)
     kept = fetched = 0.0
     for spec in {canonical(spec): spec for cell in cells for spec in [cell.plugin("dataset")]}.values():
         dataset, mine = datasets.create(spec), [cell for cell in cells if cell.plugin("dataset") == spec]
-        pixels = _rows(dataset, mine) * (dataset.resolution or EDGE_PX) ** 2 * 3
-        activations = min(ACTIVATIONS * pixels, ACTIVATIONS_LIMIT)
-        kept += pixels + activations * len({cell.backbone["name"] for cell in mine})
+        prepared, passed = EXAMPLE_BYTES[dataset.modality](extent(dataset) or EXTENT[dataset.modality])
+        activations = min(_rows(dataset, mine) * passed, ACTIVATIONS_LIMIT)
+        kept += _rows(dataset, mine) * prepared + activations * len({cell.backbone["name"] for cell in mine})
         lacks = missing(dataset)
         # Twice what comes: packed, and unpacked.
         fetched += 2 * (lacks.size_bytes or 0) if lacks is not None else 0

@@ -18,7 +18,7 @@ from bench.record import Record, Seconds
 from bench.training.learner import Learner
 
 # Kinds of artifact that seconds are told apart by.
-PIXELS, PARENT, VERDICT = "pixels", "weights", "autotune"
+PARENT, VERDICT = "weights", "autotune"
 
 
 class Account:
@@ -39,11 +39,11 @@ class Account:
         learner = self.learner
         priced: dict[tuple[str, str], float] = defaultdict(float)
         for split, count in learner.shown:
-            pixels = learner.cache.pictures.rows(split)
-            priced[pixels.kind, pixels.id] += pixels.price(count)
-        for forward, split, examples, views in learner.used:
-            rows = learner.cache.rows(forward, split, learner.views.key)
-            priced[rows.kind, rows.id] += rows.price(examples * views)
+            prepared = learner.cache.material.rows(split)
+            priced[prepared.kind, prepared.id] += prepared.price(count)
+        for used in learner.used:
+            rows = learner.cache.rows(used.forward, used.split, learner.views.key)
+            priced[rows.kind, rows.id] += rows.price(used.examples * used.views)
         if learner.verdict is not None:
             priced[VERDICT, learner.verdict.id] += learner.verdict.seconds
         for role, parent in self.job.parents.items():
@@ -56,7 +56,7 @@ class Account:
         price: dict[str, float] = defaultdict(float)
         for artifact in self.artifacts():
             price[artifact["kind"]] += artifact["seconds"]
-        prepare = price.pop(PIXELS, 0.0)
+        prepare = price.pop(self.learner.cache.material.kind, 0.0)
         setup = spent["setup"] + price.pop(VERDICT, 0.0)
         shared = sum(price.values())
         train = spent["train"]

@@ -14,6 +14,7 @@ import torch
 
 from bench.backbones import find
 from bench.cell import Cell
+from bench.datasets import datasets, extent
 from bench.engines.worker import prepare
 from bench.measure.latency import passes, warm_up
 
@@ -29,7 +30,8 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     cell, device = Cell.from_json(asked["cell"]), torch.device(asked["device"])
     prepare(device.type)
-    network = find(cell.plugin("backbone")).build(asked["classes"], False, 0, cell.dataset.get("resolution"))
+    size = extent(datasets.create(cell.plugin("dataset")))
+    network = find(cell.plugin("backbone")).build(asked["classes"], False, 0, size)
     with passes(network.to(device), asked["batch"], asked["precision"], device) as measure:
         warm_up(measure)
         for _ in sys.stdin:

@@ -90,7 +90,7 @@ class Elsewhere:
     def save(self) -> None:
         """Keep what was decoded and computed of it."""
         self.cache.save()
-        self.cache.pictures.save()
+        self.cache.material.save()
 
 
 def elsewhere(tested: Tested, cache: Cache, task: Task, problem: Problem, rounds: Sequence[Round]) -> Elsewhere:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.backbones import find
 from bench.backbones._network import Network
 from bench.cell import Cell
-from bench.datasets import Dataset, Examples, Facts, datasets
+from bench.datasets import Dataset, Examples, Facts, datasets, extent
 from bench.engines.account import Account, with_drift
 from bench.engines.elsewhere import Elsewhere, Tested, elsewhere
 from bench.engines.job import Job
@@ -35,8 +35,9 @@ from bench.tensors import UNSEALED, is_whole, seal
 from bench.training.autotune import Autotune
 from bench.training.learner import Learner
 from bench.training.loop import Diverged
+from bench.training.material import make_room, opened
+from bench.training.modalities import material_of
 from bench.training.passes import Cache
-from bench.training.pictures import Pictures, make_room, opened
 from bench.training.supply import Parent
 from bench.training.views import Views
 
@@ -85,10 +86,10 @@ class Session:
         peak = max(filter(None, peaks), default=None) if memory_known else None
         after = self._calibrated()
         learner.cache.save()
-        learner.cache.pictures.save()
+        learner.cache.material.save()
         for other in others:
             other.save()
-        self._keep_predictions(kept, logits, held_out, others, learner.cache.pictures.examples("test"))
+        self._keep_predictions(kept, logits, held_out, others, learner.cache.material.examples("test"))
         if self.job.weights:
             self._keep_weights(learner.network, Path(self.job.weights))
         details = self._details(learner, kept, summary)
@@ -112,6 +113,7 @@ class Session:
             "stages": stages,
             "rounds": len(rounds),
             "mode": asdict(learner.mode),
+            "inputs": dict(learner.network.inputs.extent),
             **summary.details,
         }
         if torch.are_deterministic_algorithms_enabled():
@@ -148,7 +150,8 @@ class Session:
         problem = Problem(labels, classes, cell.size, cell.seed, held, groups if len(groups) == len(labels) else None)
         rounds = list(task.rounds(problem))
         with self.clock.phase("setup"):
-            network = self._network(cell, len(rounds[0].classes), self.pretrained, dataset.resolution)
+            network = self._network(cell, len(rounds[0].classes), self.pretrained, extent(dataset))
+        (size,) = network.inputs.extent.values()
         generator = torch.Generator().manual_seed(cell.entropy("order"))
         learner = Learner(
             network=network,
@@ -157,9 +160,7 @@ class Session:
             cache=self._cache(dataset, network),
             identity=self._trunk_identity(),
             views=Views(self.recipe.augment, cell.seed),
-            parents={
-                role: self._parent(role, len(rounds[0].classes), network.inputs.resolution) for role in cell.parents
-            },
+            parents={role: self._parent(role, len(rounds[0].classes), size) for role in cell.parents},
             autotune=Autotune(
                 self.artifacts, self.device, {"fingerprint": environment(self.device.type)["fingerprint"]}
             ),
@@ -193,9 +194,8 @@ class Session:
 
     def _cache(self, dataset: Dataset, network: Network) -> Cache:
         """Return what keeps the rows of a data set as a network sees it."""
-        inputs = network.inputs
-        pictures = Pictures(dataset, inputs.resolution, inputs.interpolation, self.artifacts, self.clock)
-        return Cache(pictures, self.artifacts, self.device, self.clock)
+        material = material_of(dataset, network.inputs, self.artifacts, self.clock)
+        return Cache(material, self.artifacts, self.device, self.clock)
 
     def _warm_up(self) -> None:
         """Pay once, off every clock, for the libraries of this source of models and for the device's first pass.
@@ -205,15 +205,14 @@ class Session:
         source = self.cell.backbone["source"]
         if source not in _warm:
             network = self._network(self.cell, 2, self.pretrained, None)
-            edge = network.inputs.resolution
-            network(torch.zeros(2, 3, edge, edge, device=self.device)).sum().backward()
+            network(network.placed(network.inputs.blank(2))).sum().backward()
             _warm.add(source)
             del network
             keep_what_is_there()
 
-    def _network(self, cell: Cell, classes: int, pretrained: bool, resolution: int | None) -> Network:
+    def _network(self, cell: Cell, classes: int, pretrained: bool, size: int | None) -> Network:
         backbone = find(cell.plugin("backbone"))
-        network = backbone.build(classes, pretrained, cell.entropy("init"), resolution).to(self.device)
+        network = backbone.build(classes, pretrained, cell.entropy("init"), size).to(self.device)
         return network.arrange(torch.channels_last)
 
     def _trunk_identity(self) -> dict[str, Any]:
@@ -221,13 +220,13 @@ class Session:
         backbone = dict(self.cell.backbone)
         return backbone if self.pretrained else {**backbone, "drawn_for": self.cell.learnt_id}
 
-    def _parent(self, role: str, classes: int, resolution: int) -> Parent:
+    def _parent(self, role: str, classes: int, size: int) -> Parent:
         parent = Cell.from_json(self.job.parents[role]["record"]["cell"])
 
         def network() -> Network:
             from safetensors.torch import load_file
 
-            built = self._network(parent, classes, False, resolution)
+            built = self._network(parent, classes, False, size)
             path = Path(self.job.parents[role]["weights"])
             if not is_whole(path):
                 raise BenchError(f"the weights of its {role} are damaged: {path}; run the suite again")

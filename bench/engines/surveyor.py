@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.files import replacing
 from bench.survey import dumps
 from bench.survey.look import survey
-from bench.training.pictures import opened
+from bench.training.material import opened
 
 log = logging.getLogger("bench")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from bench.backbones._inputs import tensors
 from bench.backbones._network import Network
 from bench.cell import Cell, canonical
 from bench.measure.environment import environment
@@ -36,11 +37,11 @@ class Architecture:
 def architecture_of(
     network: Network, cell: Cell, precision: str, device: torch.device, artifacts: Path
 ) -> Architecture:
-    """Return what an earlier cell of the same architecture, resolution and device measured, or measure it."""
+    """Return what an earlier cell of the same architecture, size of examples and device measured, or measure it."""
     made_of = {
         "backbone": [cell.backbone["source"], cell.backbone["name"], cell.backbone.get("version")],
         "layers": network.layers_digest,
-        "resolution": network.inputs.resolution,
+        **network.inputs.extent,
         "precision": precision,
         "environment": environment(device.type)["fingerprint"],
     }
@@ -50,21 +51,20 @@ def architecture_of(
         return Architecture(
             tuple(latency(network, batch, precision, device) for batch in BATCHES),
             summarise(network),
-            macs_by_fvcore(network.model, (3, network.inputs.resolution, network.inputs.resolution)),
+            macs_by_fvcore(network.model, network.placed(network.inputs.blank(1))),
         )
 
     return kept(path, _from_json, measure, made_of=made_of)
 
 
 def summarise(network: Network) -> str:
-    """Return torchinfo's summary of the model for one picture, two levels deep."""
+    """Return torchinfo's summary of the model for one example, two levels deep."""
     from torchinfo import summary
 
-    edge = network.inputs.resolution
     was_training = network.training
     found = summary(
         network.model,
-        input_size=(1, 3, edge, edge),
+        input_data=list(tensors(network.placed(network.inputs.blank(1)))),
         depth=2,
         verbose=0,
         col_names=("output_size", "num_params", "mult_adds"),

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from bench.backbones._inputs import Flow
 from bench.backbones._network import Network
 from bench.measure.flops import Operation, operations
 from bench.record import Cost
 
 if TYPE_CHECKING:
-    from bench.training.learner import Learner
+    from bench.training.learner import Learner, Work
 
 Stages = tuple[tuple[Operation, ...], ...]
-Counted = Callable[[Network], Stages]
+# Counts a network at a size of its examples, or at the largest.
+Counted = Callable[[Network, int | None], Stages]
 
 
 def cost_of(
@@ -31,20 +31,26 @@ def cost_of(
     None when a parent's is.
     `counted` is `counted_for` this learner. Raises Uncountable when an operation of the network has no formula.
     """
-    stages = counted(learner.network)
-    total = _macs(stages)
+    total = _macs(counted(learner.network, None))
     flops = 0
     for work in learner.work:
-        flops += 2 * work.examples * _macs(stages[work.forward :])
-        if work.backward is not None:
-            flops += 4 * work.examples * _macs(stages[work.backward :])
-    for forward, pictures in learner.passes():
-        flops += 2 * pictures * _macs(counted(forward.network)[: forward.cut])
+        for size, examples in sizes_in(work):
+            stages = counted(learner.network, size)
+            flops += 2 * examples * _macs(stages[work.forward :])
+            if work.backward is not None:
+                flops += 4 * examples * _macs(stages[work.backward :])
+    for forward, size, examples in learner.passes():
+        flops += 2 * examples * _macs(counted(forward.network, size)[: forward.cut])
     trained: int | None = flops
     for of_parent in parent_flops:
         trained = None if trained is None or of_parent is None else trained + of_parent
     sizes = sizes_of(learner, peak_memory_bytes)
     return replace(sizes, macs_forward=total, flops_forward=2 * total, flops_train=trained)
+
+
+def sizes_in(passes: Work) -> Sequence[tuple[int | None, int]]:
+    """Return how many examples passed in which size: all in the largest, where they have no lengths."""
+    return passes.lengths or ((None, passes.examples),)
 
 
 def sizes_of(learner: Learner, peak_memory_bytes: int | None) -> Cost:
@@ -71,19 +77,23 @@ def trained_shares(learner: Learner) -> dict[str, float]:
 
 
 def counted_for(learner: Learner) -> Counted:
-    """Return a function that gives the operations of a network by stage, and counts each network once."""
-    return cache(partial(operations_of, trained=frozenset(learner.trained)))
+    """Return a function that gives the operations of a network by stage, and counts each network once a size."""
+    trained = frozenset(learner.trained)
+    return cache(lambda network, size: operations_of(network, trained, size))
 
 
-def operations_of(network: Network, trained: Collection[str] = ()) -> Stages:
-    """Return the products for one picture of each stage and, last, of the head; `trained` names what learns."""
-    edge, stages = network.inputs.resolution, network.stages
+def operations_of(network: Network, trained: Collection[str] = (), size: int | None = None) -> Stages:
+    """Return the products for one example of each stage and, last, of the head; `trained` names what learns.
+
+    The example is as large as the network's inputs say, or of another size.
+    """
+    stages = network.stages
     learns = [parameter for name, parameter in network.model.named_parameters() if name in trained]
-    parts: list[Callable[[Tensor], Tensor]] = [
+    parts: list[Callable[[Any], Flow]] = [
         *(stage.run for stage in stages),
         partial(network.suffix, start=len(stages)),
     ]
-    return operations(network, parts, (3, edge, edge), learns)
+    return operations(network, parts, network.placed(network.inputs.blank(1, size)), learns)
 
 
 def _macs(stages: Stages) -> int:

@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from bench.backbones._inputs import Flow, Tokens, tensors
+
 
 class Uncountable(ValueError):
     """A count that would be silently wrong; the message names the operation that has no formula."""
@@ -69,9 +71,9 @@ class _Counter(TorchDispatchMode):
         # By storage, so that a view is what it is a view of. An address that is used again is set again.
         self._on: dict[int, frozenset[str]] = {_storage(t): frozenset({_LEARNT}) for t in learns}
 
-    def enter(self, x: Tensor) -> None:
+    def enter(self, x: Flow) -> None:
         """Begin a stage that is fed with `x`."""
-        self._on[_storage(x)] = frozenset({_INPUT})
+        self._on |= {_storage(t): frozenset({_INPUT}) for t in tensors(x)}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -153,16 +155,16 @@ def count_macs(model: nn.Module, shape: tuple[int, ...]) -> int:
 
 def operations(
     model: nn.Module,
-    stages: Sequence[Callable[[Tensor], Tensor]],
-    shape: tuple[int, ...],
+    stages: Sequence[Callable[[Any], Flow]],
+    given: Flow | tuple[int, ...],
     learns: Collection[Tensor] = (),
 ) -> tuple[tuple[Operation, ...], ...]:
-    """Return the products of each stage of a model in one forward pass for one input of `shape`, in eval mode.
+    """Return the products of each stage of a model in one forward pass for one input, in eval mode.
 
-    The stages are run one after the other; `learns` are the parameters that training changes. Raises Uncountable when
-    an operation would be missed.
+    The input is `given`, a batch of one where the model is, or the shape of a picture. The stages are run one after the
+    other; `learns` are the parameters that training changes. Raises Uncountable when an operation would be missed.
     """
-    x = _input(model, shape)
+    x = given if isinstance(given, Tensor | Tokens) else _input(model, given)
     counter = _Counter(learns)
     ends = [0]
     # The fused attention paths hide their products from the counter.
@@ -177,8 +179,8 @@ def operations(
     return tuple(tuple(counter.operations[begin:end]) for begin, end in pairwise(ends))
 
 
-def macs_by_fvcore(model: nn.Module, shape: tuple[int, ...]) -> int | None:
-    """Return what fvcore counts for the same pass, or None when it cannot trace the model.
+def macs_by_fvcore(model: nn.Module, given: Flow | tuple[int, ...]) -> int | None:
+    """Return what fvcore counts for the pass of one input, or None when it cannot trace the model.
 
     It is there to check `count_macs`: the two agree on convolutional networks and on transformers. Of what fvcore
     counts, norms and pooling are left out, as published counts do; the products inside of attention, which it knows
@@ -189,7 +191,8 @@ def macs_by_fvcore(model: nn.Module, shape: tuple[int, ...]) -> int | None:
             warnings.simplefilter("ignore")
             from fvcore.nn import FlopCountAnalysis
 
-            counted = FlopCountAnalysis(model, _input(model, shape))
+            x = given if isinstance(given, Tensor | Tokens) else _input(model, given)
+            counted = FlopCountAnalysis(model, tensors(x))
             counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             counted.tracer_warnings("none").set_op_handle(f"aten::{_ATTENTION}", _attention_macs)
             by_operator = counted.by_operator()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.backbones._inputs import tensors
 from bench.backbones._network import Network
 from bench.record import Latency
 from bench.training.passes import autocast
@@ -22,7 +23,7 @@ ROTATED = 4
 
 
 def latency(network: Network, batch: int, precision: str, device: torch.device) -> Latency:
-    """Measure one forward pass of `batch` random pictures that are on the device already.
+    """Measure one forward pass of `batch` random examples, as large as there may be, that are on the device already.
 
     Warm-up lasts until three medians of five agree within 2 %, for two seconds at most; then passes are timed one by
     one for at least 50 samples and 1 second. On a GPU each sample ends when the device has finished, and the device's
@@ -52,7 +53,7 @@ def latency(network: Network, batch: int, precision: str, device: torch.device) 
 class Passes:
     """Times pass after pass, in milliseconds by the host's clock; `on_device` is by the device's, where it has one."""
 
-    def __init__(self, model: nn.Module, inputs: list[Tensor]) -> None:
+    def __init__(self, model: nn.Module, inputs: list[tuple[Tensor, ...]]) -> None:
         self._model, self._inputs = model, inputs
         self._count = 0
         self.on_device: list[float] = []
@@ -67,15 +68,12 @@ class Passes:
 
 @contextmanager
 def passes(network: Network, batch: int, precision: str, device: torch.device) -> Iterator[Passes]:
-    """Give forward passes of `batch` random pictures through a network in eval mode and channels last."""
-    edge, layout = network.inputs.resolution, network.layout
-    generator = torch.Generator().manual_seed(0)
-    inputs = [
-        torch.randn(batch, 3, edge, edge, generator=generator).to(device, memory_format=torch.channels_last)
-        for _ in range(ROTATED)
-    ]
+    """Give forward passes of `batch` random examples through a network in eval mode and channels last."""
+    layout, generator = network.layout, torch.Generator().manual_seed(0)
     was_training = network.training
     network.arrange(torch.channels_last).eval()
+    given = [network.placed(network.inputs.noise(batch, generator)) for _ in range(ROTATED)]
+    inputs = [tensors(network.arranged(x)) for x in given]
     with torch.inference_mode(), autocast(device, precision):
         yield Passes(network.model, inputs)
     network.arrange(layout).train(was_training)
@@ -104,16 +102,16 @@ def _agree(medians: list[float]) -> bool:
     return len(medians) == 3 and max(medians) <= 1.02 * min(medians)
 
 
-def _once(model: nn.Module, x: Tensor) -> tuple[float, float | None]:
+def _once(model: nn.Module, x: tuple[Tensor, ...]) -> tuple[float, float | None]:
     """Return the milliseconds of one pass by the host's clock, and by the device's where it has one."""
-    if x.device.type != "cuda":
+    if x[0].device.type != "cuda":
         started = time.perf_counter()
-        model(x)
+        model(*x)
         return (time.perf_counter() - started) * 1000, None
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     started = time.perf_counter()
     begin.record()
-    model(x)
+    model(*x)
     end.record()
-    torch.cuda.synchronize(x.device)
+    torch.cuda.synchronize(x[0].device)
     return (time.perf_counter() - started) * 1000, begin.elapsed_time(end)

@@ -20,7 +20,7 @@ import torch
 from bench.backbones._network import Network
 from bench.measure.clock import now
 from bench.measure.contention import Contention
-from bench.measure.cost import Counted
+from bench.measure.cost import Counted, sizes_in
 from bench.measure.environment import environment
 from bench.measure.flops import Operation
 from bench.measure.kept import kept
@@ -124,24 +124,25 @@ def roofline(learner: Learner, counted: Counted, limits: Limits, measured_second
 
 def _times(learner: Learner, counted: Counted, limits: Limits) -> Iterable[tuple[float, bool]]:
     """Yield the seconds of each operation over the whole training, and whether arithmetic binds it."""
-    stages, recipe, without_gradients = counted(learner.network), learner.recipe, FORWARD_BATCH[learner.device.type]
+    recipe, without_gradients = learner.recipe, FORWARD_BATCH[learner.device.type]
     # Hundreds of rounds do the same: each kind of pass is priced once.
-    worked: Counter[tuple[int, int | None]] = Counter()
+    worked: Counter[tuple[int, int | None, int | None]] = Counter()
     for work in learner.work:
-        worked[work.forward, work.backward] += work.examples
-    for (start, backward), examples in worked.items():
+        for size, examples in sizes_in(work):
+            worked[work.forward, work.backward, size] += examples
+    for (start, backward, size), examples in worked.items():
         batch = without_gradients if backward is None else recipe.batch_size
-        for number, stage in enumerate(stages[start:], start):
+        for number, stage in enumerate(counted(learner.network, size)[start:], start):
             for operation in stage:
                 passes = 1
                 if backward is not None and number >= backward:
                     passes += operation.gradients[number > backward]
                 yield _time(operation, limits, recipe.precision, batch, passes * examples)
-    passed: Counter[tuple[Network, int | None, str]] = Counter()
-    for forward, pictures in learner.passes():
-        passed[forward.network, forward.cut, forward.precision] += pictures
-    for (network, cut, precision), examples in passed.items():
-        for operation in chain(*counted(network)[:cut]):
+    passed: Counter[tuple[Network, int | None, str, int | None]] = Counter()
+    for forward, size, examples in learner.passes():
+        passed[forward.network, forward.cut, forward.precision, size] += examples
+    for (network, cut, precision, size), examples in passed.items():
+        for operation in chain(*counted(network, size)[:cut]):
             yield _time(operation, limits, precision, without_gradients, examples)
 
 

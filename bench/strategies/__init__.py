@@ -127,15 +127,16 @@ class Strategy:
     """The contract of a strategy, with the defaults that most share.
 
     `start` is "pretrained" or "random"; weights are looked for only in the first case. `needs` names what the task
-    must provide. With `hints` a step has the parents' features too; with `merges` the network that
-    comes out is merged from others. `version` goes up exactly when the strategy's
-    numbers change.
+    must provide, and `modality` the one whose examples it is for, "image" or "text", None for all. With `hints` a step
+    has the parents' features too; with `merges` the network that comes out is merged from others. `version` goes up
+    exactly when the strategy's numbers change.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     start: ClassVar[Literal["pretrained", "random"]] = "pretrained"
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    modality: ClassVar[str | None] = None
     hints: ClassVar[bool] = False
     merges: ClassVar[bool] = False
 

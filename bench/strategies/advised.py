@@ -27,6 +27,7 @@ class Advised(Strategy):
 
     name: ClassVar[str] = "advised"
     version: ClassVar[int] = 1
+    modality: ClassVar[str | None] = "image"
 
     few: int = 50
     many: int = 500

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bench.backbones._inputs import Flow, each, tensors
 from bench.backbones._network import Network
 from bench.measure.clock import now
 from bench.measure.kept import kept
@@ -33,6 +34,7 @@ from bench.training.views import PLAIN
 
 Precision = Literal["fp32", "bf16"]
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+DEFAULT = "channels_last"
 # Training of fewer steps is not worth the trial, which takes five to ten.
 TUNE_STEPS = 150
 # A compiler takes a minute or so for a network, and saves a tenth of the time: shorter trainings don't try it.
@@ -46,10 +48,10 @@ MARGIN = 0.93
 
 @dataclass(frozen=True)
 class Mode:
-    """How a network is run: a precision, the memory layout of weights and pictures, and how a step is taken."""
+    """How a network is run: a precision, the memory layout of weights and examples, and how a step is taken."""
 
     precision: Precision = "fp32"
-    layout: str = "channels_last"
+    layout: str = DEFAULT
     stepping: Stepping = "eager"
 
     @property
@@ -116,7 +118,7 @@ class Autotune:
             "layers": network.layers_digest,
             "cut": stretch.cut,
             "passes": round(stretch.passes, 2),
-            "resolution": network.inputs.resolution,
+            **network.inputs.extent,
             "batch": recipe.batch_size,
             "optimizer": recipe.optimizer,
             "precision": recipe.precision,
@@ -133,7 +135,7 @@ class Autotune:
 
     def _measure(self, network: Network, recipe: Recipe, stretch: Stretch, name: str) -> Verdict:
         started = now(self.device)
-        every = modes(recipe.precision, self.device)
+        every = [mode for mode in modes(recipe.precision, self.device) if network.has_layout or mode.layout == DEFAULT]
         trial = Trial(network, recipe, stretch, self.device)
         first = {mode: taken for mode in every if (taken := trial.first_seconds(mode)) is not None}
         near = [m for m, taken in first.items() if taken <= FIRST_LIMIT * _fastest(first, m.stepping)]
@@ -187,11 +189,11 @@ def _from_json(data: Mapping[str, Any]) -> Verdict:
 
 
 class Trial:
-    """Trains a stretch of a copy of a network on pictures of noise, a step at a time."""
+    """Trains a stretch of a copy of a network on examples of noise, a step at a time."""
 
     def __init__(self, network: Network, recipe: Recipe, stretch: Stretch, device: torch.device) -> None:
         self.network, self.recipe, self.stretch, self.device = network, recipe, stretch, device
-        self.pictures = network.noise(recipe.batch_size)
+        self.noise = network.noise(recipe.batch_size)
         self._steps: dict[Mode, Callable[[], Tensor]] = {}
         self._prefixes: dict[Mode, float] = {}
 
@@ -223,23 +225,21 @@ class Trial:
         network = copy.deepcopy(self.network).arrange(mode.memory_format)
         cut, recipe = self.stretch.cut, replace(self.recipe, precision=mode.precision)
         phase = Phase(unfrozen=len(network.stages) - cut)
-        given = Resident(self._passed(network, mode))
+        x = network.arranged(self._passed(network, mode))
         weights = choose(network, phase)
         network.train()
-        feed = ActivationFeed(given, 1, cut, network)
-        order = torch.arange(len(self.pictures))
-        (x,) = feed.epoch(order, torch.zeros_like(order), [slice(0, len(order))])
+        feed = ActivationFeed(Resident(tensors(x)[0]), 1, cut, network)
         with torch.no_grad():
             classes = network.suffix(torch.zeros(2, network.dim, device=self.device), len(network.stages)).shape[1]
-        labels = order.to(self.device) % classes
+        labels = torch.arange(recipe.batch_size, device=self.device) % classes
         lesson = Lesson(feed, labels, {}, PLAIN, weights, {})
         optimizer = optimizer_for(network, phase, recipe, capturable=mode.stepping == "graph")
         take = stepper_for(mode.stepping, network, Strategy(), recipe, lesson, optimizer)
         return lambda: take(x, labels, {})
 
-    def _passed(self, network: Network, mode: Mode) -> Tensor:
-        """Return what the frozen stages make of the pictures, and note what the second pass takes."""
-        x = network.arranged(self.pictures)
+    def _passed(self, network: Network, mode: Mode) -> Flow:
+        """Return what the frozen stages make of the noise, and note what the second pass takes."""
+        x = network.arranged(self.noise)
         self._prefixes[mode] = 0.0
         if self.stretch.cut == 0:
             return x
@@ -247,4 +247,4 @@ class Trial:
             before = now(self.device)
             found = infer(network, x, 0, self.stretch.cut, mode.precision)
             self._prefixes[mode] = now(self.device) - before
-        return found.clone()  # one made under inference_mode can't take part in training
+        return each(Tensor.clone, found)  # what is made under inference_mode can't take part in training

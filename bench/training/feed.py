@@ -1,4 +1,4 @@
-"""What a stretch of training or evaluation is fed with: pictures, or the activations of a frozen prefix.
+"""What a stretch of training or evaluation is fed with: pictures, texts, or the activations of a frozen prefix.
 
 A feed is told the order of an epoch once, and gives its batches without a word from the device in between.
 """
@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.backbones._inputs import Flow, PictureInputs
 from bench.backbones._network import Network
 from bench.training.mixing import Mixing
-from bench.training.pictures import Normalise
 from bench.training.sources import Source
 from bench.training.views import Views
 
@@ -23,19 +24,38 @@ MOVED_BYTES = {"cpu": 2 * 1024**2, "cuda": 64 * 1024**2}
 
 
 class Feed(Protocol):
-    """Batches for the stages from `cut` on, by position in a selection and view; stages from `start` on make them."""
+    """Batches for the stages from `cut` on, by position in a selection and view; stages from `start` on make them.
+
+    What they are read from, the `source`, knows which order of an epoch suits it.
+    """
 
     start: int
     cut: int
 
+    @property
+    def source(self) -> Source: ...
+
     def epoch(
         self, order: Tensor, view: Tensor, parts: Sequence[slice], mixing: Mixing | None = None
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Flow]:
         """Yield the batch of each part of an order of positions and views, int64 [n] on the CPU.
 
         `mixing` says how the pictures of each batch are mixed; what was kept of single pictures can't be.
         """
         ...
+
+
+class Normalise:
+    """Scales pictures to what a model wants to see, on its device."""
+
+    def __init__(self, inputs: PictureInputs, device: torch.device) -> None:
+        self.mean, self.std = (
+            torch.tensor(values, device=device)[:, None, None] * 255 for values in (inputs.mean, inputs.std)
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return float32 [batch, 3, height, width] of uint8 [batch, 1 or 3, height, width]."""
+        return (pixels.float() - self.mean) / self.std
 
 
 class PictureFeed:
@@ -45,7 +65,8 @@ class PictureFeed:
 
     def __init__(self, source: Source, index: NDArray[np.int64], views: Views, network: Network) -> None:
         self.source, self.index, self.views, self.network = source, index, views, network
-        self.device = next(network.parameters()).device
+        assert isinstance(network.inputs, PictureInputs)
+        self.device = network.device
         self.normalise = Normalise(network.inputs, self.device)
         self._most = MOVED_BYTES[self.device.type] // (3 * network.inputs.resolution**2)
 
@@ -63,20 +84,24 @@ class PictureFeed:
         groups = _groups(parts, self._most if moves else 0)
         wholes = [slice(group[0].start, group[-1].stop) for group in groups]
         for whole, group, pixels in zip(wholes, groups, self.source.batches(order, wholes), strict=True):
+            assert isinstance(pixels, Tensor)
             shown = moves[whole].apply(pixels)
             for part in group:
                 yield shown[part.start - whole.start : part.stop - whole.start]
 
 
 class ActivationFeed:
-    """Outputs of the first `cut` stages, `shown` rows for each example: one for each of its first views."""
+    """Outputs of the first `cut` stages, `shown` rows for each example: one for each of its first views.
+
+    Those of no stage at all are prepared examples that need nothing more: texts.
+    """
 
     def __init__(self, source: Source, shown: int, cut: int, network: Network) -> None:
         self.source, self.shown, self.start, self.cut, self.network = source, shown, cut, cut, network
 
     def epoch(
         self, order: Tensor, view: Tensor, parts: Sequence[slice], mixing: Mixing | None = None
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Flow]:
         """Yield activations, float [batch, ...], in the precision that they were computed in."""
         assert mixing is None
         for rows in self.source.batches(order * self.shown + view, parts):

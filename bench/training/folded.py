@@ -14,6 +14,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from bench.backbones._inputs import Flow
 from bench.backbones._network import Network
 
 # The largest difference to the network as it is, as a part of its largest output.
@@ -24,7 +25,7 @@ PROBES = 2
 def folded(network: Network) -> Network:
     """Return a copy whose outputs in eval mode are the same to rounding, with fewer operations.
 
-    It is the network itself where there is nothing to fold, or where outputs on pictures of noise would differ by more
+    It is the network itself where there is nothing to fold, or where outputs on examples of noise would differ by more
     than rounding: for instance because a convolution changes its weights on the way.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.model.modules()):
@@ -40,7 +41,7 @@ def folded(network: Network) -> Network:
     return copied if pairs and bool(same) else network
 
 
-def _run_watched(network: Network, x: Tensor) -> tuple[Tensor, list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
+def _run_watched(network: Network, x: Flow) -> tuple[Tensor, list[tuple[nn.Conv2d, nn.BatchNorm2d]]]:
     """Return the features of a batch, and each convolution whose output went straight to a normalisation."""
     made: list[tuple[nn.Conv2d, Tensor]] = []
     taken: list[tuple[nn.BatchNorm2d, Tensor]] = []

@@ -33,9 +33,10 @@ from bench.training.merging import State, merge
 from bench.training.mixing import mixer_of
 from bench.training.norms import recalibrate
 from bench.training.passes import Cache, Forward, PassedFeed, forward_batches, infer, side_by_side
+from bench.training.sources import Lengths
 from bench.training.standardize import Standardized
 from bench.training.step import Lesson
-from bench.training.supply import Parent, Supply
+from bench.training.supply import Parent, Supply, Used
 from bench.training.views import PLAIN, Views
 
 # Heads that are trained at once, at most.
@@ -48,11 +49,15 @@ FOLD_FROM = 1000
 
 @dataclass(frozen=True)
 class Work:
-    """Passes over examples: `examples` went forward from stage `forward`, and backward down to stage `backward`."""
+    """Passes over examples: `examples` went forward from stage `forward`, and backward down to stage `backward`.
+
+    `lengths` says in which lengths, where examples have lengths.
+    """
 
     examples: int
     forward: int
     backward: int | None
+    lengths: Lengths = ()
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,8 @@ class Learner:
 
     `trained` names the parameters that learnt in any phase, `adapted` has the size of the adapter that became a part of
     a weight, and `params_beside` counts what learnt beside the network's own parameters. `shown` has the examples of
-    each round by split, `used` the passes whose rows were used for training (forward, split, examples, views), `asked`
-    those of parents that left no rows (forward, pictures), `work` the passes of the loop, and `notes` what the strategy
-    said of its decisions.
+    each round by split, `used` the passes whose rows were used for training, `asked` those of parents that left no rows
+    (forward, examples, lengths), `work` the passes of the loop, and `notes` what the strategy said of its decisions.
     """
 
     network: Network
@@ -103,8 +107,8 @@ class Learner:
     at_once: int | None = None
     curve: list[Point] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
-    used: list[tuple[Forward, str, int, int]] = field(default_factory=list)
-    asked: list[tuple[Forward, int]] = field(default_factory=list)
+    used: list[Used] = field(default_factory=list)
+    asked: list[tuple[Forward, int, Lengths]] = field(default_factory=list)
     shown: list[tuple[str, int]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     adapted: dict[str, int] = field(default_factory=dict)
@@ -209,7 +213,7 @@ class Learner:
         if not counted and self.network.batch_norms():
             feed = self.supply.feed(round_.train, 0, self.views, "features", plain=True)
             recalibrate(self.network, feed, len(round_.train), range(self.depth), self.recipe.precision)
-            self.work.append(Work(len(round_.train), 0, None))
+            self.work.append(Work(len(round_.train), 0, None, feed.source.spent()))
 
     def _made_beside(self) -> nn.Module | None:
         """Return what learns beside the network, drawn for this round."""
@@ -271,20 +275,21 @@ class Learner:
 
     def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
         """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
-        order, network, parts = torch.arange(count), self.network, batches(count, HEAD_BATCH)
+        order, network, parts = feed.source.ranked(count), self.network, batches(count, HEAD_BATCH)
         if feed.cut < self.depth:
             parts = forward_batches(count, self.device)
             network = folded(network) if count >= FOLD_FROM else network
         given = feed.epoch(order, torch.zeros_like(order), parts)
-        return torch.cat(
-            list(side_by_side(lambda x: infer(network, x, feed.cut, stop, self.recipe.precision), given, self.device))
-        )
+        made = side_by_side(lambda x: infer(network, x, feed.cut, stop, self.recipe.precision), given, self.device)
+        outputs = torch.cat([x for x in made if isinstance(x, Tensor)])
+        return torch.empty_like(outputs).index_copy_(0, order.to(outputs.device), outputs)
 
     def _features(self, feed: Feed, count: int) -> Tensor:
         """Return the features of the plain view of all training examples, float [n, dim]."""
+        found = self._outputs(feed, count, self.depth).float()
         if feed.start < self.depth:
-            self.work.append(Work(count, feed.start, None))
-        return self._outputs(feed, count, self.depth).float()
+            self.work.append(Work(count, feed.start, None, feed.source.spent()))
+        return found
 
     def _decided(self, phase: Phase, round_: Round) -> Phase:
         """Return a phase, or the one that the strategy decides on in its place."""
@@ -325,7 +330,7 @@ class Learner:
         start = {name: self.start[name] for name in learning if not name.startswith(f"{network.head_path}.")}
         lesson = Lesson(
             feed, labels, parents, self.views, learning, start, self._beside, self._number, self.at_once,
-            mixer_of(self.views.augment, network.inputs.resolution, len(round_.classes), self.device),
+            mixer_of(self.views.augment, max(network.inputs.extent.values()), len(round_.classes), self.device),
         )  # fmt: skip
         validation = self._exam(round_.validation, self.views, "features")
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
@@ -334,26 +339,31 @@ class Learner:
             lambda epoch: self._ended(epoch, validation, monitor),
         )  # fmt: skip
         self._settle()
-        self.work.append(Work(len(labels) * epochs, feed.start, cut))
-        asked = [parent.forward for parent in parents.values() if isinstance(parent, PassedFeed)]
-        self.asked += [(forward, len(labels) * epochs) for forward in asked]
+        self.work.append(Work(len(labels) * epochs, feed.start, cut, feed.source.spent()))
+        asked = [parent for parent in parents.values() if isinstance(parent, PassedFeed)]
+        self.asked += [(parent.forward, len(labels) * epochs, parent.source.spent()) for parent in asked]
         if phase.norms == "recalibrate":
             self._recalibrate(feed, len(labels))
         if validation is not None:
-            self.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None))
+            spent = validation.feed.source.spent()
+            self.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None, spent))
         self._done += epochs
         self._steps += len(batches(len(labels), recipe.batch_size)) * epochs
 
-    def passes(self) -> Iterator[tuple[Forward, int]]:
-        """Yield the passes without gradients that training used, or made beside its own, and over how many pictures."""
-        yield from ((forward, examples * views) for forward, _, examples, views in self.used)
-        yield from self.asked
+    def passes(self) -> Iterator[tuple[Forward, int | None, int]]:
+        """Yield the passes without gradients that training used, or made beside its own: of which size, how many."""
+        for used in self.used:
+            for size, examples in used.lengths or ((None, used.examples),):
+                yield used.forward, size, examples * used.views
+        for forward, count, lengths in self.asked:
+            for size, examples in lengths or ((None, count),):
+                yield forward, size, examples
 
     def _recalibrate(self, feed: Feed, count: int) -> None:
         """Count the BatchNorm statistics of what has just been trained anew, over the plain view of all examples."""
         trained = set(range(feed.cut, self.depth)) - self.network.still
         recalibrate(self.network, feed, count, trained, self.recipe.precision)
-        self.work.append(Work(count, feed.start, None))
+        self.work.append(Work(count, feed.start, None, feed.source.spent()))
         if self._best is not None:
             self._best = replace(self._best, state=self._state())
 

@@ -21,7 +21,7 @@ POINTS = 16
 class Look:
     """What `bench.strategies.Look` says, of the training examples of one round.
 
-    `pictures` gives a feed of their plain view, `features` their features. `passes` counts the passes over all examples
+    `examples` gives a feed of their plain view, `features` their features. `passes` counts the passes over all examples
     that went forward and backward.
     """
 
@@ -31,13 +31,13 @@ class Look:
         train: Selection,
         classes: int,
         features: Callable[[], Tensor],
-        pictures: Callable[[], Feed],
+        examples: Callable[[], Feed],
         precision: str,
     ) -> None:
         self.network, self.classes, self.precision = network, classes, precision
         self.stages = tuple(stage.name for stage in network.stages)
-        self.labels = torch.from_numpy(train.labels).to(next(network.parameters()).device)
-        self.features, self._pictures = features, pictures
+        self.labels = torch.from_numpy(train.labels).to(network.device)
+        self.features, self._examples = features, examples
         self.notes: dict[str, Any] = {}
         self.passes = 0
 
@@ -48,21 +48,20 @@ class Look:
         return linear(self.features().float(), weight, bias)
 
     def pixels(self) -> Tensor:
-        edge = min(POINTS, self.network.inputs.resolution)
-        feed, order = self._pictures(), torch.arange(len(self.labels))
+        edge = min(POINTS, *self.network.inputs.extent.values())
+        feed, order = self._examples(), torch.arange(len(self.labels))
         parts = forward_batches(len(order), self.labels.device)
-        return torch.cat(
-            [adaptive_avg_pool2d(x, edge).flatten(1) for x in feed.epoch(order, torch.zeros_like(order), parts)]
-        )
+        pictures = [x for x in feed.epoch(order, torch.zeros_like(order), parts) if isinstance(x, Tensor)]
+        return torch.cat([adaptive_avg_pool2d(x, edge).flatten(1) for x in pictures])
 
     def relative_gradients(self) -> tuple[float, ...]:
-        network, feed, order = self.network, self._pictures(), torch.arange(len(self.labels))
+        network, feed, order = self.network, self._examples(), torch.arange(len(self.labels))
         parts = forward_batches(len(order), self.labels.device)
         network.freeze(0)
         network.eval()
         network.zero_grad(set_to_none=True)
         for part, x in zip(parts, feed.epoch(order, torch.zeros_like(order), parts), strict=True):
-            with autocast(x.device, self.precision):
+            with autocast(self.labels.device, self.precision):
                 logits = network.suffix(x, feed.cut)
             (cross_entropy(logits.float(), self.labels[part], reduction="sum") / len(order)).backward()
         found = tuple(self._relative(index) for index in range(len(self.stages)))

@@ -60,6 +60,7 @@ def train(
             network.train()
         totals.zero_()
         order = torch.randperm(count, generator=generator)
+        order = lesson.feed.source.regrouped(order, parts, generator)
         view = lesson.views.random(count, generator)
         mixing = None if lesson.mixer is None else lesson.mixer.draw(parts, generator)
         labels = lesson.labels[order.to(device)]

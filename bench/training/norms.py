@@ -36,7 +36,7 @@ def recalibrate(network: Network, feed: Feed, count: int, stages: Collection[int
         norm.train()
     with torch.no_grad():
         for x in feed.epoch(order, torch.zeros_like(order), parts):
-            with autocast(x.device, precision):
+            with autocast(network.device, precision):
                 network.suffix(x, feed.cut)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from bench.backbones._inputs import Flow, each, tensors
 from bench.backbones._network import Network
 from bench.recipe import Recipe
 from bench.strategies import Step, Strategy
@@ -50,7 +52,7 @@ class Stepper(Protocol):
     `labels` are int64 [batch], or where examples are mixed the targets, float [batch, classes].
     """
 
-    def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor: ...
+    def __call__(self, x: Flow, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor: ...
 
 
 class Eager:
@@ -62,7 +64,7 @@ class Eager:
 
     def __init__(
         self,
-        answer: Callable[[Tensor], tuple[Tensor, Tensor]],
+        answer: Callable[[Flow], tuple[Tensor, Tensor]],
         strategy: Strategy,
         recipe: Recipe,
         lesson: Lesson,
@@ -71,22 +73,25 @@ class Eager:
         self.answer, self.strategy, self.recipe = answer, strategy, recipe
         self.lesson, self.optimizer = lesson, optimizer
 
-    def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, x: Flow, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         count, at_once = len(labels), self.lesson.at_once
         if at_once is None or count <= at_once:
             totals = self._learn(x, labels, parents, count)
         else:
             parts = pieces(count, at_once)
-            each = [self._learn(x[p], labels[p], {r: t[p] for r, t in parents.items()}, count) for p in parts]
-            totals = torch.stack(each).sum(dim=0)
+            made = [
+                self._learn(each(itemgetter(p), x), labels[p], {r: t[p] for r, t in parents.items()}, count)
+                for p in parts
+            ]
+            totals = torch.stack(made).sum(dim=0)
         self.optimizer.step()
         return totals
 
-    def _learn(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor], count: int) -> Tensor:
+    def _learn(self, x: Flow, labels: Tensor, parents: Mapping[str, Tensor], count: int) -> Tensor:
         """Add to the gradients what some of a batch of `count` examples say; return the totals of a step."""
         lesson = self.lesson
-        with autocast(x.device, self.recipe.precision):
+        with autocast(labels.device, self.recipe.precision):
             features, logits = self.answer(x)
         targets = labels if labels.is_floating_point() else None
         labels = labels if targets is None else targets.argmax(dim=1)
@@ -121,8 +126,8 @@ class Graphed:
         self._inputs: list[Tensor] = []
         self._totals = torch.zeros(2)
 
-    def __call__(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
-        given = [x, labels, *parents.values()]
+    def __call__(self, x: Flow, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+        given = [*tensors(x), labels, *parents.values()]
         if self._inputs and [t.shape for t in given] != [t.shape for t in self._inputs]:
             return self.eager(x, labels, parents)
         if self._graph is None:
@@ -131,25 +136,27 @@ class Graphed:
             self._taken += 1
             if self._taken <= EAGER_STEPS:
                 return self._aside(x, labels, parents)
-            self._capture(list(parents))
+            self._capture(x, list(parents))
         for mine, new in zip(self._inputs, given, strict=True):
             mine.copy_(new, non_blocking=True)
         assert self._graph is not None
         self._graph.replay()
         return self._totals
 
-    def _aside(self, x: Tensor, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
+    def _aside(self, x: Flow, labels: Tensor, parents: Mapping[str, Tensor]) -> Tensor:
         """Step on a stream of its own, as what is captured later must have been."""
-        stream = torch.cuda.Stream(x.device)
-        stream.wait_stream(torch.cuda.current_stream(x.device))
+        stream = torch.cuda.Stream(labels.device)
+        stream.wait_stream(torch.cuda.current_stream(labels.device))
         with torch.cuda.stream(stream):
             totals = self.eager(x, labels, parents)
-        torch.cuda.current_stream(x.device).wait_stream(stream)
+        torch.cuda.current_stream(labels.device).wait_stream(stream)
         return totals
 
-    def _capture(self, roles: list[str]) -> None:
+    def _capture(self, like: Flow, roles: list[str]) -> None:
         """Record a step on the inputs' own memory; nothing is computed while it is recorded."""
-        x, labels, *logits = self._inputs
+        mine = iter(self._inputs)
+        x = each(lambda _: next(mine), like)
+        labels, *logits = mine
         self.eager.optimizer.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -166,7 +173,7 @@ def stepper_for(
     optimizer: torch.optim.Optimizer,
 ) -> Stepper:
     """Return the way to take steps that was chosen for a phase."""
-    answer: Callable[[Tensor], tuple[Tensor, Tensor]] = partial(network.answer, start=lesson.feed.cut)
+    answer: Callable[[Flow], tuple[Tensor, Tensor]] = partial(network.answer, start=lesson.feed.cut)
     if stepping == "compiled":  # fewer kernels, for each shape of a batch its own
         answer = torch.compile(answer, dynamic=False)
     eager = Eager(answer, strategy, recipe, lesson, optimizer)

@@ -1,21 +1,22 @@
-"""What a learner's rounds are fed with: pictures, kept activations, and what parents say of the very same views."""
+"""What a learner's rounds are fed with: examples, kept activations, and what parents say of the very same views."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from bench.backbones._inputs import tensors
 from bench.backbones._network import Network
 from bench.measure.clock import Clock
 from bench.tasks import Selection
-from bench.training.feed import ActivationFeed, Feed, PictureFeed
+from bench.training.feed import ActivationFeed, Feed
 from bench.training.passes import Cache, Forward, PassedFeed, infer
 from bench.training.rows import Keys, Rows
-from bench.training.sources import source_of
+from bench.training.sources import Lengths, source_of
 from bench.training.views import Views
 
 # Activations of one selection are kept up to this size on disk; beyond it, the frozen stages run again each time.
@@ -30,12 +31,22 @@ class Parent:
     network: Callable[[], Network]
 
 
+class Used(NamedTuple):
+    """Rows that were used for training: of so many examples of a split, in so many views, and in which lengths."""
+
+    forward: Forward
+    split: str
+    examples: int
+    views: int
+    lengths: Lengths = ()
+
+
 @dataclass
 class Supply:
     """Feeds of one network and its parents.
 
     `identity` is everything that can change the activations of stages that nobody has trained yet. `used` gets the
-    passes whose rows were used for training (forward, split, examples, views), once a round.
+    passes whose rows were used for training, once a round.
     """
 
     network: Network
@@ -46,7 +57,7 @@ class Supply:
     precision: str
     device: torch.device
     clock: Clock
-    used: list[tuple[Forward, str, int, int]]
+    used: list[Used]
     _networks: dict[str, Network] = field(default_factory=dict)
     _passes: dict[tuple[str, int | None], Forward] = field(default_factory=dict)
     _prefixes: dict[int, Forward] = field(default_factory=dict)
@@ -65,8 +76,8 @@ class Supply:
         shown = 1 if plain else views.shown
         if cut == 0 or shown is None or not self.keeps(cut, selection, shown):
             decoded = "evaluate" if phase == "evaluate" else "prepare"
-            pictures = PictureFeed(self.cache.pixels(selection, decoded), selection.index, views, self.network)
-            return PassedFeed(pictures, self.prefix(cut)) if cut else pictures
+            given = self.cache.feed(selection, views, self.network, decoded)
+            return PassedFeed(given, self.prefix(cut)) if cut else given
         kept = source_of(*self.rows(self.prefix(cut), selection, views, phase, shown), self.device)
         return ActivationFeed(kept, shown, cut, self.network)
 
@@ -81,13 +92,12 @@ class Supply:
         return self._row_bytes(cut) * len(selection) * shown <= CACHE_LIMIT_BYTES
 
     def _row_bytes(self, cut: int) -> int:
-        """Return the bytes of one picture's activations before stage `cut`."""
+        """Return the bytes of one example's activations before stage `cut`: of one as large as there may be."""
         if cut == len(self.network.stages):
             return 4 * self.network.dim
         if cut not in self._sizes:
-            edge = self.network.inputs.resolution
-            picture = torch.zeros(1, 3, edge, edge, device=self.device)
-            self._sizes[cut] = 4 * infer(self.network, picture, 0, cut, "fp32").numel()
+            blank = self.network.placed(self.network.inputs.blank(1))
+            self._sizes[cut] = 4 * tensors(infer(self.network, blank, 0, cut, "fp32"))[0].numel()
         return self._sizes[cut]
 
     def parent(self, role: str) -> Network:
@@ -121,8 +131,7 @@ class Supply:
             self._passes[role, cut] = Forward(self.parent(role), cut, kind, identity, self.precision)
         forward, network, shown = self._passes[role, cut], self.parent(role), self.views.shown
         if shown is None:
-            pixels = self.cache.pixels(selection, "prepare")
-            return PassedFeed(PictureFeed(pixels, selection.index, self.views, network), forward)
+            return PassedFeed(self.cache.feed(selection, self.views, network, "prepare"), forward)
         kept = source_of(*self.rows(forward, selection, self.views, "features", shown), self.device)
         return ActivationFeed(kept, shown, len(network.stages), network)
 
@@ -140,7 +149,9 @@ class Supply:
         """Return a pass's rows and the keys of the first `shown` views; note those used for training, once a round."""
         used = self.cache.rows(forward, selection.split, views.key).id, id(selection)
         more = shown - self._priced.get(used, 0)
+        found = self.cache.passed(forward, selection, views, views.key, phase, shown)
         if phase == "features" and more > 0:
             self._priced[used] = shown
-            self.used.append((forward, selection.split, len(selection), more))
-        return self.cache.passed(forward, selection, views, views.key, phase, shown)
+            lengths = self.cache.lengths(forward, selection)
+            self.used.append(Used(forward, selection.split, len(selection), more, lengths))
+        return found

@@ -33,6 +33,7 @@ from bench.training import learner as learner_module
 from bench.training import supply as supply_module
 from bench.training.autotune import Autotune, Mode, Verdict
 from bench.training.feed import Feed
+from bench.training.sources import Even
 from bench.training.step import Lesson
 from bench.training.supply import Supply
 
@@ -155,6 +156,7 @@ class _Loader:
     """A feed from a DataLoader."""
 
     start = cut = 0
+    source = Even()
 
     def __init__(self, supply: Supply, selection: Selection) -> None:
         self.supply, self.selection = supply, selection
@@ -164,7 +166,7 @@ class _Loader:
 
     def __getitem__(self, wanted: tuple[int, int]) -> Tensor:
         position, view = wanted
-        pictures, inputs = self.supply.cache.pictures, self.learner.network.inputs
+        pictures, inputs = self.supply.cache.material, self.learner.network.inputs
         read = pictures.examples(self.selection.split).read(int(self.selection.index[position]))
         pixels = torch.tensor(pictures._resize(read, read.ndim == 3))
         mean, std = (torch.tensor(v)[:, None, None] * 255 for v in (inputs.mean, inputs.std))
