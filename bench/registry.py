@@ -142,10 +142,36 @@ def build(plugin: type[T], options: Mapping[str, Any], what: str) -> T:
         raise OptionError(f"{what}: {plain_message(first)}", path) from None
 
 
-def _instead(key: object, known: Iterable[str]) -> str:
+def choice(field: str, spec: Any, known: Mapping[str, type[T]]) -> T:
+    """Build what a field names among dataclasses: from a name, from a mapping with it and options, or it is one.
+
+    Raises OptionError with the path from the field on.
+    """
+    if any(isinstance(spec, kind) for kind in known.values()):
+        built: T = spec
+        return built
+    options = {"name": spec} if isinstance(spec, str) else spec
+    if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
+        raise OptionError(f"{field} must be a name or a mapping with a name, not {quoted(spec)}", (field,))
+    name = options["name"]
+    if name not in known:
+        raise OptionError(f"unknown {field} {quoted(name)}{_instead(name, known, 'there are')}", (field,))
+    try:
+        return build(known[name], options, f"{field} {name!r}")
+    except OptionError as error:
+        raise OptionError(str(error), (field, *error.path), error.key) from None
+
+
+def briefly(chosen: Any) -> Any:
+    """Return the name of what `choice` built where it has no option of its own, so that both ways to say it are one."""
+    fields = dataclasses.fields(chosen)
+    return chosen.name if all(getattr(chosen, f.name) == f.default for f in fields) else chosen
+
+
+def _instead(key: object, known: Iterable[str], they: str = "it has") -> str:
     """Return the nearest right word, or all of them."""
     words = sorted(known)
-    return did_you_mean(nearest(str(key), words)) or f"; it has {', '.join(words) or 'no options'}"
+    return did_you_mean(nearest(str(key), words)) or f"; {they} {', '.join(words) or 'no options'}"
 
 
 def _options_at(plugin: type[Any], path: Sequence[str | int]) -> list[str]:

@@ -409,11 +409,19 @@ def _put(base: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, 
     return {**base, key: _put(below if isinstance(below, Mapping) else {}, rest, value) if rest else value}
 
 
+def _same_thing(base: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
+    return "name" not in patch or patch["name"] == base.get("name")
+
+
 def _merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with a patch laid over it: mappings merge, but for one that names another thing than it did."""
     merged = dict(base)
     for key, value in patch.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping) and _same_thing(below, value):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

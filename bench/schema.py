@@ -8,7 +8,8 @@ from typing import Any
 from bench.backbones import sources
 from bench.compare.measures import limit_pattern
 from bench.datasets import datasets
-from bench.recipe import Recipe
+from bench.rates import SCHEDULES
+from bench.recipe import CLASS_WEIGHTS, Recipe
 from bench.registry import Registry, adapter
 from bench.strategies import strategies
 from bench.suite import Suite
@@ -26,6 +27,9 @@ def suite_schema() -> Schema:
     schema = Suite.model_json_schema()
     definitions: dict[str, Schema] = schema.setdefault("$defs", {})
     recipe = adapter(Recipe).json_schema()
+    for field, known in (("schedule", SCHEDULES), ("class_weights", CLASS_WEIGHTS)):
+        default = {"default": recipe["properties"][field]["default"]}
+        recipe["properties"][field] = default | _choices(known, definitions)
     definitions.update(recipe.pop("$defs", {}))
     definitions["Recipe"] = recipe
     schema["properties"]["recipe"] = {"$ref": "#/$defs/Recipe"}
@@ -56,14 +60,18 @@ def _without(schema: Mapping[str, Any], key: str) -> Schema:
 
 
 def _any_of(registry: Registry[Any], definitions: dict[str, Schema]) -> Schema:
-    """Return: a name, or a mapping with the name and that plugin's options."""
+    return _choices({name: registry.get(name) for name in registry.names()}, definitions)
+
+
+def _choices(known: Mapping[str, type[Any]], definitions: dict[str, Schema]) -> Schema:
+    """Return: a name, or a mapping with the name and the options of what is called so."""
     options = []
     bare = []
-    for name in registry.names():
-        plugin = adapter(registry.get(name)).json_schema()
+    for name, chosen in known.items():
+        plugin = adapter(chosen).json_schema()
         definitions.update(plugin.pop("$defs", {}))
         required = plugin.get("required", [])
-        properties = {"name": {"const": name}, **plugin.get("properties", {})}
+        properties = {"name": {"const": name}} | _without(plugin.get("properties", {}), "name")
         options.append({**plugin, "properties": properties, "required": ["name", *required]})
         if not required:
             bare.append(name)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from bench.backbones import find
+from bench.backbones._heads import with_head
 from bench.backbones._network import Network
 from bench.datasets import Dataset
 from bench.datasets.toy import Toy
@@ -85,7 +86,9 @@ def learner(
 ) -> Learner:
     """Return a learner whose artifacts are in `folder`; `parents` are trained networks by role."""
     clock = Clock(device)
-    network = network_of(backbone, len(dataset.facts().classes or ()), strategy.start == "pretrained").to(device)
+    classes = len(dataset.facts().classes or ())
+    network = network_of(backbone, classes, strategy.start == "pretrained")
+    network = with_head(network, recipe.head, classes, seed=1).to(device)
     material = material_of(dataset, network.inputs, folder, clock)
     settings: dict[str, Any] = {
         "network": network,

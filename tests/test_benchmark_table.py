@@ -189,8 +189,8 @@ def test_the_textbook_schedule_is_the_harness_s_own() -> None:
     pytest.importorskip("torchvision")
     from benchmarks.task import one_cycle
 
-    from bench.training.groups import rate_factor
+    from bench.rates import Rates
 
     for steps in (1, 2, 7, 100):
         for step in range(steps):
-            assert one_cycle(step, steps) == pytest.approx(rate_factor("one_cycle", step, steps), abs=1e-12)
+            assert one_cycle(step, steps) == pytest.approx(Rates("one_cycle", 1, steps).part(step), abs=1e-12)

@@ -340,8 +340,8 @@ def test_a_captured_step_gives_the_numbers_of_the_step_as_written(tmp_path):
 @pytest.mark.parametrize("stepping", ["eager", "graph"])
 @pytest.mark.parametrize("strategy", [FeatureExtract(), PartialFinetune(), FullFinetune()])
 def test_nothing_waits_for_the_device_within_an_epoch(tmp_path, monkeypatch, stepping, strategy):
-    gpu = torch.device("cuda")
-    made, one = learner(tmp_path, strategy, FLIPS, device=gpu), round_of(27, FLIPS)
+    gpu, recipe = torch.device("cuda"), replace(FLIPS, clip_norm=1.0, ema=0.9, class_weights="balanced")
+    made, one = learner(tmp_path, strategy, recipe, device=gpu), round_of(27, recipe)
     made.mode = replace(made.mode, stepping=stepping)
     taken = []
     plain = learner_module.train

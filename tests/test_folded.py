@@ -15,7 +15,7 @@ from bench.backbones._network import Network
 from bench.backbones._stages import chain
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
-from bench.training import learner as learner_module
+from bench.training import exams
 from bench.training.folded import PROBES, TOLERANCE, folded
 
 LARGE = [("resnet18", "torchvision", 64), ("tf_mobilenetv3_small_minimal_100", "timm", 64)]
@@ -132,7 +132,7 @@ def test_a_trained_network_is_folded_for_many_examples(tmp_path, monkeypatch):
     one = round_of(24)
     logits = []
     for limit in (0, 10**9):
-        monkeypatch.setattr(learner_module, "FOLD_FROM", limit)
+        monkeypatch.setattr(exams, "FOLD_FROM", limit)
         made = learner(tmp_path / str(limit), FullFinetune())
         made.fit(one)
         logits.append(torch.from_numpy(made.logits(one.test)))

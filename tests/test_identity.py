@@ -18,7 +18,8 @@ from bench.cell import Cell
 from bench.datasets import datasets
 from bench.errors import BenchError
 from bench.planner import expand
-from bench.recipe import Augment, Recipe
+from bench.rates import SCHEDULES
+from bench.recipe import CLASS_WEIGHTS, Augment, Head, Recipe
 from bench.strategies import strategies
 from bench.suite import load
 from bench.tasks import tasks
@@ -53,6 +54,29 @@ FIELDS = {
         "selection": "identity",
         "validation": "identity",
         "curve_points": "identity",
+        "decay_norms": "identity",
+        "patience": "identity",
+        "clip_norm": "identity",
+        "class_weights": "identity",
+        "sampling": "identity",
+        "ema": "identity",
+        "head": "identity",
+    },
+    "bench.recipe.Head": {"hidden": "identity", "norm": "identity", "dropout": "identity"},
+    "bench.recipe.Even": {"name": "identity"},
+    "bench.recipe.Balanced": {"name": "identity"},
+    "bench.recipe.Effective": {"name": "identity", "beta": "identity"},
+    "bench.rates.OneCycle": {"name": "identity"},
+    "bench.rates.Cosine": {"name": "identity", "warmup": "identity"},
+    "bench.rates.Linear": {"name": "identity", "warmup": "identity"},
+    "bench.rates.Constant": {"name": "identity", "warmup": "identity"},
+    "bench.rates.Step": {"name": "identity", "every": "identity", "gamma": "identity"},
+    "bench.rates.Plateau": {
+        "name": "identity",
+        "on": "identity",
+        "factor": "identity",
+        "patience": "identity",
+        "threshold": "identity",
     },
     "bench.augment.Augment": dict.fromkeys(
         (
@@ -199,7 +223,7 @@ def test_ids_are_those_of_the_golden_file(tmp_path: Path) -> None:
 
 def test_every_field_is_classified_as_identity_or_runtime() -> None:
     found: dict[str, dict[str, str]] = {}
-    for data in (Cell, Recipe, Augment):
+    for data in (Cell, Recipe, Augment, Head, *CLASS_WEIGHTS.values(), *SCHEDULES.values()):
         runtime = {"runtime"} if data is Cell else set()
         name = f"{data.__module__}.{data.__qualname__}"
         found[name] = {f.name: "runtime" if f.name in runtime else "identity" for f in fields(data)}
@@ -241,7 +265,7 @@ def test_ids_do_not_depend_on_how_a_suite_says_it(tmp_path: Path) -> None:
             "backbone": [{"name": "toy_cnn", "source": "toy", "weights": "pretrained"}],
             "recipe.epochs": [2],
         },
-        "recipe": {"epochs": 5, "lr": 1e-3},
+        "recipe": {"epochs": 5, "lr": 1e-3, "schedule": {"name": "one_cycle"}, "ema": None, "head": {"norm": "none"}},
         "overrides": [{"when": {"size": 12}, "set": {"recipe": {"epochs": 6}}}],
         "deadline_seconds": 100,
     }
@@ -310,12 +334,15 @@ def test_raising_the_version_of_a_plugin_makes_another_cell(
         *({"recipe": {name: value}} for name, value in {
             "epochs": 3, "batch_size": 9, "optimizer": "sgd", "lr": 0.002, "weight_decay": 0.0, "schedule": "cosine",
             "label_smoothing": 0.1, "augment": {"flip": True}, "precision": "bf16", "selection": "best_val",
-            "validation": 0.3, "curve_points": 3,
+            "validation": 0.3, "curve_points": 3, "decay_norms": True, "clip_norm": 1.0, "class_weights": "balanced",
+            "sampling": "balanced", "ema": 0.99, "head": {"dropout": 0.1},
         }.items()),
         *({"recipe": {"augment": {name: value}}} for name, value in {
             "vertical_flip": True, "rotate": 5, "brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.1,
             "policy": "rand_augment", "magnitude": 3, "number": 1, "fresh": True, "mixup": 0.2, "cutmix": 1,
         }.items()),
+        {"recipe": {"schedule": {"name": "cosine", "warmup": 0.1}}},
+        {"recipe": {"selection": "best_val", "patience": 3}},
     ],
     ids=str,
 )  # fmt: skip

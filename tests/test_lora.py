@@ -95,13 +95,13 @@ def test_the_best_epoch_is_kept_with_its_adapters(tmp_path):
     recipe = replace(RECIPE, epochs=6, lr=0.3, schedule="constant", selection="best_val", validation=0.5)
     one = round_of(24, recipe)
     made = learner(tmp_path, LoRA(), recipe)
-    taken, select = [], made._select
+    taken, judge = [], made._judge
 
     def noted(validation, epoch):
         taken.append(merged_state(made.network.model))
-        select(validation, epoch)
+        return judge(validation, epoch)
 
-    made._select = noted
+    made._judge = noted
     made.fit(one)
     assert len(taken) == 6
     assert not changed(taken[made.selected_epoch - 1], state_of(made.network))

@@ -9,9 +9,13 @@ import numpy as np
 import pages
 import pytest
 from learners import RECIPE, changed, every_strategy, learner, network_of, round_of, state_of, tensors_of
+from torch import Tensor
 
+from bench.backbones._heads import with_head
+from bench.backbones._network import Network
+from bench.errors import Skip
 from bench.measure.cost import sizes_of, trained_shares
-from bench.recipe import Augment
+from bench.recipe import Augment, Head, Recipe
 from bench.strategies import Strategy
 from bench.strategies.feature_extract import FeatureExtract
 from bench.strategies.full_finetune import FullFinetune
@@ -30,7 +34,11 @@ def strategy(request) -> Strategy:
 
 
 def made(folder, strategy: Strategy) -> Learner:
-    return learner(folder, strategy, SIX, parents={role: network_of(seed=9) for role in strategy.parents()})
+    return learner(folder, strategy, SIX, parents=parents_of(strategy, SIX))
+
+
+def parents_of(strategy: Strategy, recipe: Recipe) -> dict[str, Network]:
+    return {role: with_head(network_of(seed=9), recipe.head, 3, seed=9) for role in strategy.parents()}
 
 
 def test_every_strategy_says_what_it_is_and_trains_the_toy(strategy, tmp_path):
@@ -50,13 +58,38 @@ def test_every_strategy_says_what_it_is_and_trains_the_toy(strategy, tmp_path):
 
 def test_only_what_a_strategy_declares_changes_and_frozen_buffers_are_byte_identical(strategy, tmp_path):
     student = made(tmp_path, strategy)
-    parameters = {name for name, _ in student.network.model.named_parameters()}
     before = state_of(student.network)
     student.fit(round_of(24, SIX))
+    assert_only_what_is_declared_changed(student, before)
+
+
+def assert_only_what_is_declared_changed(student: Learner, before: dict[str, Tensor]) -> None:
+    parameters = {name for name, _ in student.network.model.named_parameters()}
     moved = changed(before, state_of(student.network))
     assert moved & parameters <= student.trained | student.adapted.keys()
     learnt = {s.name for s in student.network.stages if tensors_of(student, {s.name}) & student.trained}
-    assert {name for name in moved - parameters if name not in tensors_of(student, learnt)} == set()
+    head = f"{student.network.head_path}."
+    buffers = {name for name in moved - parameters if not name.startswith(head)}
+    assert {name for name in buffers if name not in tensors_of(student, learnt)} == set()
+
+
+def test_every_strategy_trains_with_all_of_a_recipe_at_once(strategy, tmp_path):
+    recipe = replace(
+        SIX, selection="best_val", validation=0.4, patience=2, schedule={"name": "plateau", "patience": 0}, ema=0.8,
+        clip_norm=0.5, decay_norms=True, class_weights="effective", head=Head(8, "batch", 0.3), label_smoothing=0.1,
+    )  # fmt: skip
+    solved = any(phase.solve is not None for phase in strategy.phases(["stem", "middle", "last"]))
+    if solved:
+        with pytest.raises(Skip, match="solves for a linear head"):
+            learner(tmp_path, strategy, recipe, parents=parents_of(strategy, recipe))
+        recipe = replace(recipe, head=Head(dropout=0.3))
+    student = learner(tmp_path, strategy, recipe, parents=parents_of(strategy, recipe))
+    before, one = state_of(student.network), round_of(24, recipe)
+    student.fit(one)
+    assert np.isfinite(student.logits(one.test)).all()
+    assert_only_what_is_declared_changed(student, before)
+    assert {name for name, p in student.network.head_parameters() if p.dim() > 1} <= student.trained
+    assert (student.selected_epoch is None) == (not student.curve)
 
 
 @pytest.mark.parametrize(

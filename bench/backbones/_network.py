@@ -165,7 +165,7 @@ class Network(nn.Module):
             for module in self.stages[index].modules:
                 module.eval()
         if self.norms_held:
-            for norm in self.batch_norms():
+            for norm in self.batch_norms(range(len(self.stages))):
                 norm.eval()
         if self.frozen == len(self.stages):
             # The modules around the head belong to no stage, and may ask for their own mode on the way to it.
@@ -174,9 +174,13 @@ class Network(nn.Module):
             self.before_head.train(mode)
         return self
 
-    def batch_norms(self, stages: Collection[int] | None = None) -> list[_BatchNorm]:
-        """Return the layers of the model, or of some stages by number, that keep statistics of their batches."""
-        held = [m for i in stages for m in self.stages[i].modules] if stages is not None else [self.model]
+    def batch_norms(self, parts: Collection[int] | None = None) -> list[_BatchNorm]:
+        """Return the layers of the model, or of some parts by number, that keep statistics of their batches.
+
+        Parts are the stages and, after these, the head.
+        """
+        modules = [*(stage.modules for stage in self.stages), (self.head,)]
+        held = [m for i in parts for m in modules[i]] if parts is not None else [self.model]
         every = {id(m): m for module in held for m in module.modules()}
         return [m for m in every.values() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 

@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from bench.backbones import find
+from bench.backbones._heads import network_of
 from bench.cell import Cell
 from bench.datasets import datasets, extent
 from bench.engines.worker import prepare
@@ -31,7 +31,7 @@ def main() -> None:
     cell, device = Cell.from_json(asked["cell"]), torch.device(asked["device"])
     prepare(device.type)
     size = extent(datasets.create(cell.plugin("dataset")))
-    network = find(cell.plugin("backbone")).build(asked["classes"], False, 0, size)
+    network = network_of(cell, asked["classes"], False, size)
     with passes(network.to(device), asked["batch"], asked["precision"], device) as measure:
         warm_up(measure)
         for _ in sys.stdin:

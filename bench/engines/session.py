@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.backbones import find
+from bench.backbones._heads import network_of
 from bench.backbones._network import Network
 from bench.cell import Cell
 from bench.datasets import Dataset, Examples, Facts, datasets, extent
@@ -124,6 +124,8 @@ class Session:
             details["at_once"] = learner.at_once
         if learner.selected_epoch is not None:
             details["selected_epoch"] = learner.selected_epoch
+        if learner.stopped_epoch is not None:
+            details["stopped_epoch"] = learner.stopped_epoch
         details["trained_shares"] = trained_shares(learner)
         if learner.notes:
             details["decided"] = learner.notes
@@ -211,8 +213,7 @@ class Session:
             keep_what_is_there()
 
     def _network(self, cell: Cell, classes: int, pretrained: bool, size: int | None) -> Network:
-        backbone = find(cell.plugin("backbone"))
-        network = backbone.build(classes, pretrained, cell.entropy("init"), size).to(self.device)
+        network = network_of(cell, classes, pretrained, size).to(self.device)
         return network.arrange(torch.channels_last)
 
     def _trunk_identity(self) -> dict[str, Any]:

@@ -107,7 +107,8 @@ class Step:
     the recipe's. `weights` are the parameters that learn, by
     the library's names, and `start` the first values of those of the backbone: a name that is not in `start` is the
     head's. `features` are the network's pooled features, float [batch, dim], `beside` is what learns beside it, and
-    `phase` the number of the phase, from 0.
+    `phase` the number of the phase, from 0. `importance` is what each example counts in the mean over a batch, float
+    [batch], 1 in the mean over the training examples; None where all count alike.
     """
 
     logits: Tensor
@@ -120,6 +121,7 @@ class Step:
     beside: nn.Module | None = None
     phase: int = 0
     targets: Tensor | None = None
+    importance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Strategy:
         return (Phase(),)
 
     def initialise(self, head: nn.Module) -> None:
-        """Change a new head before anything learns: a linear layer, float [batch, dim] to float [batch, classes]."""
+        """Change the last layer of a new head before anything learns: linear, to logits, float [batch, classes]."""
 
     def beside(self, dim: int, parents: Mapping[str, int]) -> nn.Module | None:
         """Return what learns beside the network, for the loss alone, and is thrown away; None by default.
@@ -168,11 +170,17 @@ class Strategy:
         return path[-1]
 
     def loss(self, step: Step) -> Tensor:
-        """Return the mean loss of a batch: cross-entropy with the labels, or with the targets of mixed examples."""
+        """Return the mean loss of a batch: cross-entropy with the labels, or with the targets of mixed examples.
+
+        Each example counts by its importance.
+        """
         from torch.nn.functional import cross_entropy
 
         wanted = step.labels if step.targets is None else step.targets
-        return cross_entropy(step.logits, wanted, label_smoothing=step.label_smoothing)
+        if step.importance is None:
+            return cross_entropy(step.logits, wanted, label_smoothing=step.label_smoothing)
+        each = cross_entropy(step.logits, wanted, label_smoothing=step.label_smoothing, reduction="none")
+        return (step.importance * each).mean()
 
 
 strategies: Registry[Strategy] = Registry("strategy", "bench.strategies")

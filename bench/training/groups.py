@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from math import cos, pi
 from typing import Any
 
 import torch
@@ -81,8 +80,8 @@ def optimizer_for(
 
     The head, and what learns `beside` the network, learn at `recipe.lr * phase.lr`, the last stage at `phase.decay`
     times that, and each stage before it at `phase.decay` times the next, times the stage's own of `phase.rates`. Weight
-    decay leaves biases and norms (one dimension or none) alone, and pulls on a standardised head as that head is,
-    before it is folded. Each group keeps its peak rate under `peak`.
+    decay leaves biases and norms (one dimension or none) alone, unless the recipe says otherwise, and pulls on a
+    standardised head as that head is, before it is folded. Each group keeps its peak rate under `peak`.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     depth = len(network.stages)
@@ -92,14 +91,15 @@ def optimizer_for(
     for named, factor in [*parts, ([*network.head_parameters(), *others], 1.0)]:
         for _, parameter in named:
             if parameter.requires_grad:
-                rate, decay = rates_of(phase, recipe)
-                members[rate * factor, decay if parameter.dim() > 1 else 0.0].append(parameter)
+                rate, decay = rates_of(phase, recipe, parameter.dim())
+                members[rate * factor, decay].append(parameter)
     return optimizer_of(recipe, members, capturable)
 
 
-def rates_of(phase: Phase, recipe: Recipe) -> tuple[float, float]:
-    """Return the head's peak learning rate in a phase, and the weight decay of matrices."""
-    return recipe.lr * phase.lr, recipe.weight_decay * phase.weight_decay
+def rates_of(phase: Phase, recipe: Recipe, dims: int) -> tuple[float, float]:
+    """Return the head's peak learning rate in a phase, and the weight decay of parameters of so many dimensions."""
+    decays = dims > 1 or recipe.decay_norms
+    return recipe.lr * phase.lr, recipe.weight_decay * phase.weight_decay if decays else 0.0
 
 
 def optimizer_of(
@@ -130,35 +130,15 @@ def _sgd(groups: list[dict[str, Any]], capturable: bool) -> Optimizer:
 _OPTIMIZERS = {"adamw": _adamw, "adam": _adam, "sgd": _sgd}
 
 
-def set_rate(optimizer: Optimizer, schedule: str, step: int, steps: int) -> None:
-    """Set every group's rate for step `step` of `steps` (from 0) to its share of the group's peak."""
-    factor = rate_factor(schedule, step, steps)
+def set_rate(optimizer: Optimizer, part: float) -> None:
+    """Set every group's rate to a part of the group's peak."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(group["peak"] * factor)
+            group["lr"].fill_(group["peak"] * part)
         else:
-            group["lr"] = group["peak"] * factor
+            group["lr"] = group["peak"] * part
 
 
-def rate_factor(schedule: str, step: int, steps: int) -> float:
-    """Return the learning rate at a step as a part of its peak, in [0, 1].
-
-    one_cycle rises by a cosine from 1/25 to 1 over the first 30 % of steps and falls by a cosine to almost 0 (Smith and
-    Topin, 2017, arXiv 1708.07120; the momentum is left alone); cosine and linear fall from 1. Each step takes the rate
-    of its middle, so that a schedule of one or two steps, too, learns.
-    """
-    done = (step + 0.5) / steps
-    if schedule == "constant":
-        return 1.0
-    if schedule == "linear":
-        return 1.0 - done
-    if schedule == "cosine":
-        return 0.5 * (1 + cos(pi * done))
-    rise = 0.3
-    if done < rise:
-        return _blend(1 / 25, 1.0, done / rise)
-    return _blend(1.0, 1e-5, (done - rise) / (1 - rise))
-
-
-def _blend(start: float, end: float, part: float) -> float:
-    return end + (start - end) * 0.5 * (1 + cos(pi * part))
+def learning(optimizer: Optimizer) -> list[nn.Parameter]:
+    """Return everything that an optimiser trains."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -9,26 +9,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from bench.rates import Rates
 from bench.recipe import Recipe
 from bench.strategies import Phase, Step, Strategy
+from bench.training.average import Average
+from bench.training.balance import Draws
 from bench.training.feed import batches
-from bench.training.groups import optimizer_of, rates_of, set_rate
+from bench.training.groups import learning, optimizer_of, rates_of, set_rate
 from bench.training.loop import Diverged
 from bench.training.standardize import scale_of
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """What heads learn from: features, float [heads, n, views, dim], and labels, int64 [heads, n]."""
+    """What heads learn from: features, float [heads, n, views, dim], and labels, int64 [heads, n].
+
+    `importance` is what each example counts in the loss, float [heads, n], where they are not alike. If the recipe
+    draws by labels, these are the same for all heads.
+    """
 
     features: Tensor
     labels: Tensor
+    importance: Tensor | None = None
 
 
 class Heads:
@@ -57,8 +65,8 @@ class Heads:
             if phase.standardize:
                 with torch.no_grad():
                     mean, std = scale_of(lessons.features[:, :, 0], dim=1)
-                features = (lessons.features - mean[:, None, None]) / std[:, None, None]
-                self._train(number, phase, epochs, strategy, recipe, Lessons(features, lessons.labels), generator)
+                scaled = replace(lessons, features=(lessons.features - mean[:, None, None]) / std[:, None, None])
+                self._train(number, phase, epochs, strategy, recipe, scaled, generator)
                 self._fold(mean, std)
             else:
                 self._train(number, phase, epochs, strategy, recipe, lessons, generator)
@@ -80,45 +88,63 @@ class Heads:
         generator: torch.Generator,
     ) -> None:
         (heads, count, views), device = lessons.features.shape[:3], lessons.labels.device
-        rate, decay = rates_of(phase, recipe)
-        members: dict[tuple[float, float], list[nn.Parameter]] = {(rate, 0.0): [self.bias]}
-        members.setdefault((rate, decay), []).append(self.weight)
+        members: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in (self.bias, self.weight):
+            members.setdefault(rates_of(phase, recipe, parameter.dim() - 1), []).append(parameter)
         optimizer = optimizer_of(recipe, members)
         parts = batches(count, recipe.batch_size)
+        rates, draws = Rates(recipe.schedule, epochs, len(parts)), Draws(recipe.sampling, lessons.labels[0])
+        average = Average(learning(optimizer), recipe.ema)
         step = 0
 
-        def loss(logits: Tensor, labels: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        def loss(weight: Tensor, bias: Tensor, logits: Tensor, labels: Tensor, x: Tensor, *more: Tensor) -> Tensor:
             weights = {f"{self.path}.weight": weight, f"{self.path}.bias": bias}
-            return strategy.loss(Step(logits, labels, {}, recipe.label_smoothing, weights, {}, x, phase=number))
+            counts = more[0] if more else None
+            given = Step(logits, labels, {}, recipe.label_smoothing, weights, {}, x, phase=number, importance=counts)
+            return strategy.loss(given)
 
         for epoch in range(1, epochs + 1):
-            order = torch.randperm(count, generator=generator).to(device)
+            order = draws.order(generator).to(device)
             view = torch.randint(views, (count,), generator=generator).to(device)
             total = torch.zeros(heads, device=device)
             for part in parts:
-                set_rate(optimizer, recipe.schedule, step, epochs * len(parts))
+                set_rate(optimizer, rates.part(step))
                 x, labels = lessons.features[:, order[part], view[part]], lessons.labels[:, order[part]]
                 logits = torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
-                losses = self._losses(loss, logits, labels, x)
+                more = [] if lessons.importance is None else [lessons.importance[:, order[part]]]
+                losses = self._losses(loss, logits, labels, x, *more)
                 optimizer.zero_grad(set_to_none=True)
                 losses.sum().backward()
+                if recipe.clip_norm is not None:
+                    self._clip(recipe.clip_norm)
                 optimizer.step()
+                average.follow()
                 total += losses.detach() * labels.shape[1]
                 step += 1
             mean = float((total / count).sum())
             if not math.isfinite(mean):
+                rate = recipe.lr * phase.lr
                 raise Diverged(f"a training loss is not finite in epoch {epoch} (learning rate {rate:g})")
+        average.settle()
 
     def _losses(self, loss: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """Return the loss of each head, float [heads]."""
         if self._mapped:
             try:
-                mapped: Tensor = vmap(loss)(*given, self.weight, self.bias)
+                mapped: Tensor = vmap(loss)(self.weight, self.bias, *given)
                 return mapped
             except Exception:  # noqa: BLE001 - a loss that decides by its numbers can't be mapped, whatever it raises
                 self._mapped = False
-        each = zip(*given, self.weight, self.bias, strict=True)
+        each = zip(self.weight, self.bias, *given, strict=True)
         return torch.stack([loss(*one) for one in each])
+
+    def _clip(self, most: float) -> None:
+        """Scale the gradient of each head down to a norm of `most`, as torch's clip_grad_norm_ does for one alone."""
+        gradients = [p.grad for p in (self.weight, self.bias) if p.grad is not None]
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+        scale = (most / (norms + 1e-6)).clamp_max(1.0)
+        for gradient in gradients:
+            gradient.mul_(scale.view(-1, *(1,) * (gradient.dim() - 1)))
 
     def _fold(self, mean: Tensor, std: Tensor) -> None:
         """Put the scaling of standardised features into the weights."""

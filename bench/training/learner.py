@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from bench.backbones._heads import ends_of
 from bench.backbones._network import Network
 from bench.errors import Skip
 from bench.measure.clock import Clock
@@ -23,8 +24,9 @@ from bench.strategies import Phase, Strategy
 from bench.tasks import Round, Selection
 from bench.training.adapters import attach, detach, merged_state
 from bench.training.autotune import Autotune, Stretch, Verdict, modes
+from bench.training.balance import class_weights
+from bench.training.exams import Exam, curve_epochs, outputs, quality
 from bench.training.feed import Feed, batches
-from bench.training.folded import folded
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
 from bench.training.look import Look
@@ -32,7 +34,8 @@ from bench.training.loop import Epoch, train
 from bench.training.merging import State, merge
 from bench.training.mixing import mixer_of
 from bench.training.norms import recalibrate
-from bench.training.passes import Cache, Forward, PassedFeed, forward_batches, infer, side_by_side
+from bench.training.passes import Cache, Forward, PassedFeed
+from bench.training.selection import Best, Judged
 from bench.training.sources import Lengths
 from bench.training.standardize import Standardized
 from bench.training.step import Lesson
@@ -41,10 +44,6 @@ from bench.training.views import PLAIN, Views
 
 # Heads that are trained at once, at most.
 TOGETHER = 200
-# A head alone takes so many rows of features at a time.
-HEAD_BATCH = 8192
-# Folding a network takes as long as running it on so many examples, at most.
-FOLD_FROM = 1000
 
 
 @dataclass(frozen=True)
@@ -58,23 +57,6 @@ class Work:
     forward: int
     backward: int | None
     lengths: Lengths = ()
-
-
-@dataclass(frozen=True)
-class Exam:
-    """What an epoch is measured on: a feed and its labels, int64 [n], on the device."""
-
-    feed: Feed
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best epoch so far: accuracy and minus the loss on validation, the head in place and the model's state."""
-
-    score: tuple[float, float]
-    head: nn.Module
-    state: dict[str, Tensor]
 
 
 @dataclass
@@ -122,7 +104,9 @@ class Learner:
         self.start = self._state()
         self.phases = self.strategy.phases([stage.name for stage in self.network.stages])
         self.epochs = epochs_of(self.phases, self.recipe.epochs)
-        self.selected_epoch: int | None = None
+        self.ends = self._ends_of_head()
+        self.best = Best(self.network, self.recipe.patience)
+        self.stopped_epoch: int | None = None
         self.verdict: Verdict | None = None
         self.mode = modes(self.recipe.precision, self.device)[0]
         self.supply = Supply(
@@ -131,10 +115,23 @@ class Learner:
         )  # fmt: skip
         self._first_draw = self.generator.get_state()
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
-        self._best: _Best | None = None
         self._beside: nn.Module | None = None
-        self._number = 0
+        self._number, self._stopped = 0, False
         self._done, self._steps, self._began = 0, 0, 0.0
+
+    @property
+    def selected_epoch(self) -> int | None:
+        """The epoch that was selected, from 1; None without selection."""
+        return self.best.epoch
+
+    def _ends_of_head(self) -> tuple[nn.Linear, nn.Linear]:
+        """Return the first and the last layer of the head. Raises Skip where a head in closed form has no place."""
+        ends = ends_of(self.head)
+        if ends is None:
+            raise Skip(f"a head that is a {type(self.head).__name__} has no layers that are known")
+        if ends[0] is not ends[1] and any(phase.solve is not None for phase in self.phases):
+            raise Skip(f"{self.strategy.name} solves for a linear head, and the recipe's has hidden units")
+        return ends
 
     def tune(self, round_: Round, identity: Mapping[str, Any]) -> None:
         """Settle how the network is run, by trial where a round is long enough; `identity` names its architecture."""
@@ -212,7 +209,7 @@ class Learner:
         self.trained |= {n for n, p in self.network.model.named_parameters() if not torch.equal(p, path[0][n])}
         if not counted and self.network.batch_norms():
             feed = self.supply.feed(round_.train, 0, self.views, "features", plain=True)
-            recalibrate(self.network, feed, len(round_.train), range(self.depth), self.recipe.precision)
+            recalibrate(self.network, feed, len(round_.train), range(self.depth + 1), self.recipe.precision)
             self.work.append(Work(len(round_.train), 0, None, feed.source.spent()))
 
     def _made_beside(self) -> nn.Module | None:
@@ -222,10 +219,10 @@ class Learner:
         self.params_beside = 0 if beside is None else sum(p.numel() for p in beside.parameters())
         return None if beside is None else beside.to(self.device).train()
 
-    @staticmethod
-    def _kind(round_: Round) -> tuple[int, int]:
-        """Return what rounds that are learnt together have in common: the number of examples and of classes."""
-        return len(round_.train), len(round_.classes)
+    def _kind(self, round_: Round) -> tuple[int, int, bytes]:
+        """Return what rounds that are learnt together share: how many examples and classes, and what draws look at."""
+        drawn_by = round_.train.labels.tobytes() if self.recipe.sampling == "balanced" else b""
+        return len(round_.train), len(round_.classes), drawn_by
 
     def _heads_alone(self, round_: Round) -> bool:
         """Say whether nothing but a linear head learns, nothing is drawn for it, and nothing is looked at meanwhile."""
@@ -254,12 +251,18 @@ class Learner:
                 self.shown.append((round_.train.split, len(round_.train)))
                 rows, keys = self.supply.rows(forward, round_.train, self.views, "features", self.views.count)
                 features.append(rows.take(keys).unflatten(0, (len(round_.train), -1)))
-            labels = torch.from_numpy(np.stack([round_.train.labels for round_ in rounds]))
-            lessons = Lessons(torch.stack(features).to(self.device), labels.to(self.device))
+            labels = torch.from_numpy(np.stack([round_.train.labels for round_ in rounds])).to(self.device)
+            lessons = Lessons(torch.stack(features).to(self.device), labels, self._importance(labels, rounds[0]))
             heads.learn(phases, self.strategy, self.recipe, lessons, self.generator)
         for number, round_ in enumerate(rounds):
             heads.put(number, head)
             yield round_, self.logits(round_.test)
+
+    def _importance(self, labels: Tensor, like: Round) -> Tensor | None:
+        """Return what each example of rounds alike counts in the loss, float [rounds, n], where they are not alike."""
+        weights = [class_weights(self.recipe, of_round, len(like.classes)) for of_round in labels]
+        found = [each[of_round] for each, of_round in zip(weights, labels, strict=True) if each is not None]
+        return torch.stack(found) if found else None
 
     def logits(self, selection: Selection, cache: Cache | None = None) -> NDArray[np.float32]:
         """Return the network's logits, float32 [n, classes], on the plain view of a selection.
@@ -268,25 +271,14 @@ class Learner:
         """
         with self.clock.phase("evaluate"):
             feed = self._supplied(cache).feed(selection, self.touched, PLAIN, "evaluate")
-            return self._outputs(feed, len(selection), None).cpu().numpy()
+            return outputs(self.network, feed, len(selection), None, self.recipe.precision).cpu().numpy()
 
     def _supplied(self, cache: Cache | None) -> Supply:
         return self.supply if cache is None else replace(self.supply, cache=cache)
 
-    def _outputs(self, feed: Feed, count: int, stop: int | None) -> Tensor:
-        """Return the output of the stages before `stop` for the plain view of all examples, or the logits if None."""
-        order, network, parts = feed.source.ranked(count), self.network, batches(count, HEAD_BATCH)
-        if feed.cut < self.depth:
-            parts = forward_batches(count, self.device)
-            network = folded(network) if count >= FOLD_FROM else network
-        given = feed.epoch(order, torch.zeros_like(order), parts)
-        made = side_by_side(lambda x: infer(network, x, feed.cut, stop, self.recipe.precision), given, self.device)
-        outputs = torch.cat([x for x in made if isinstance(x, Tensor)])
-        return torch.empty_like(outputs).index_copy_(0, order.to(outputs.device), outputs)
-
     def _features(self, feed: Feed, count: int) -> Tensor:
         """Return the features of the plain view of all training examples, float [n, dim]."""
-        found = self._outputs(feed, count, self.depth).float()
+        found = outputs(self.network, feed, count, self.depth, self.recipe.precision).float()
         if feed.start < self.depth:
             self.work.append(Work(count, feed.start, None, feed.source.spent()))
         return found
@@ -331,14 +323,15 @@ class Learner:
         lesson = Lesson(
             feed, labels, parents, self.views, learning, start, self._beside, self._number, self.at_once,
             mixer_of(self.views.augment, max(network.inputs.extent.values()), len(round_.classes), self.device),
+            class_weights(recipe, labels, len(round_.classes)),
         )  # fmt: skip
         validation = self._exam(round_.validation, self.views, "features")
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
-        train(
+        epochs = train(
             network, self.strategy, phase, recipe, lesson, epochs, self.generator, self.mode.stepping,
-            lambda epoch: self._ended(epoch, validation, monitor),
+            partial(self._ended, planned=epochs, validation=validation, monitor=monitor),
         )  # fmt: skip
-        self._settle()
+        self.best.settle()
         self.work.append(Work(len(labels) * epochs, feed.start, cut, feed.source.spent()))
         asked = [parent for parent in parents.values() if isinstance(parent, PassedFeed)]
         self.asked += [(parent.forward, len(labels) * epochs, parent.source.spent()) for parent in asked]
@@ -349,6 +342,7 @@ class Learner:
             self.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None, spent))
         self._done += epochs
         self._steps += len(batches(len(labels), recipe.batch_size)) * epochs
+        self.stopped_epoch = self._done if self._stopped else None
 
     def passes(self) -> Iterator[tuple[Forward, int | None, int]]:
         """Yield the passes without gradients that training used, or made beside its own: of which size, how many."""
@@ -361,11 +355,10 @@ class Learner:
 
     def _recalibrate(self, feed: Feed, count: int) -> None:
         """Count the BatchNorm statistics of what has just been trained anew, over the plain view of all examples."""
-        trained = set(range(feed.cut, self.depth)) - self.network.still
+        trained = set(range(feed.cut, self.depth + 1)) - self.network.still
         recalibrate(self.network, feed, count, trained, self.recipe.precision)
         self.work.append(Work(count, feed.start, None, feed.source.spent()))
-        if self._best is not None:
-            self._best = replace(self._best, state=self._state())
+        self.best.renew()
 
     def _choose(self, phase: Phase) -> dict[str, nn.Parameter]:
         """Return the parameters that learn in a phase, and freeze all others: once for many rounds of one phase."""
@@ -389,13 +382,21 @@ class Learner:
             feed = self.supply.feed(selection, self.touched, views, phase, plain=True)
             return Exam(feed, torch.from_numpy(selection.labels).to(self.device))
 
-    def _ended(self, epoch: Epoch, validation: Exam | None, monitor: Exam | None) -> None:
-        """Select, which is a part of training, and measure a point of the curve, which is none, after an epoch."""
+    def _ended(self, epoch: Epoch, planned: int, validation: Exam | None, monitor: Exam | None) -> Judged | None:
+        """Select, which is a part of training, and measure a point of the curve, which is none, after an epoch.
+
+        Where a phase ends before the `planned` epoch there is a point, and from then on at the end of each.
+        """
         number = self._done + epoch.epoch
-        if validation is not None:
-            self._select(validation, number)
-        if monitor is None or number not in curve_epochs(self.recipe.epochs, self.recipe.curve_points):
-            return
+        judged = None if validation is None else self._judge(validation, number)
+        self._stopped |= judged is not None and judged.stop and epoch.epoch < planned
+        last = self._stopped and (epoch.epoch == planned or (judged is not None and judged.stop))
+        if monitor is not None and (last or number in curve_epochs(self.recipe.epochs, self.recipe.curve_points)):
+            self._measure(epoch, number, monitor)
+        return judged
+
+    def _measure(self, epoch: Epoch, number: int, monitor: Exam) -> None:
+        """Add a point to the curve."""
         with self.clock.phase("evaluate"):
             loss, accuracy = self._quality(monitor)
         seconds = self.clock.elapsed("train") - self._began
@@ -405,27 +406,11 @@ class Learner:
 
     def _quality(self, exam: Exam) -> tuple[float, float]:
         """Return the mean cross-entropy in nats and the accuracy."""
-        logits = self._outputs(exam.feed, len(exam.labels), None)
-        loss = cross_entropy(logits, exam.labels)
-        return float(loss), float((logits.argmax(dim=1) == exam.labels).float().mean())
+        return quality(self.network, exam, self.recipe.precision)
 
-    def _select(self, validation: Exam, epoch: int) -> None:
-        """Keep the weights and buffers when they are the best on validation so far: accuracy, then loss."""
-        loss, accuracy = self._quality(validation)
-        if self._best is None or (accuracy, -loss) > self._best.score:
-            self._best = _Best((accuracy, -loss), self.network.head, self._state())
-            self.selected_epoch = epoch
-
-    def _settle(self) -> None:
-        """End a phase with a plain model, and at the best epoch so far, buffers included, if there was a selection."""
-        detach(self.network)
-        if self._best is not None:
-            self.network.replace_head(self._best.head)
-            self.network.load(self._best.state)
-        if isinstance(self.network.head, Standardized):
-            self.network.replace_head(self.network.head.folded())
-        if self._best is not None:
-            self._best = _Best(self._best.score, self.network.head, self._state())
+    def _judge(self, validation: Exam, epoch: int) -> Judged:
+        """Say what validation makes of the network after an epoch, and keep the best."""
+        return self.best.judge(*self._quality(validation), epoch)
 
     def _state(self) -> dict[str, Tensor]:
         return merged_state(self.network.model)
@@ -439,12 +424,13 @@ class Learner:
         else:
             head = {n: self.start[f"{self.network.head_path}.{n}"] for n in self.head.state_dict()}
             self.head.load_state_dict(head)
-        self.strategy.initialise(self.head)
+        self.strategy.initialise(self.ends[1])
         self.touched = self.depth
         self.generator.set_state(self._first_draw)
         self.curve.clear()
         self.supply.begin()
-        self._best = self.selected_epoch = None
+        self.best.begin()
+        self._stopped, self.stopped_epoch = False, None
         self._done, self._steps, self._began = 0, 0, self.clock.seconds["train"]
 
     @contextmanager
@@ -454,8 +440,3 @@ class Learner:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
             yield
-
-
-def curve_epochs(epochs: int, points: int) -> set[int]:
-    """Return the epochs, from 1, after which the curve is measured: evenly spread, the last always among them."""
-    return {round(x) for x in np.linspace(1, epochs, min(points, epochs))} | {epochs}

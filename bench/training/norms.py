@@ -15,18 +15,18 @@ from bench.training.passes import autocast
 MOST = 256
 
 
-def recalibrate(network: Network, feed: Feed, count: int, stages: Collection[int], precision: str) -> None:
-    """Have the BatchNorms of some stages hold the mean and variance of what they are fed with for `count` examples.
+def recalibrate(network: Network, feed: Feed, count: int, parts: Collection[int], precision: str) -> None:
+    """Have the BatchNorms of some stages, or of the head after them, hold the statistics of `count` examples.
 
     The examples go through in batches of the same size, as near as may be, each normalised by itself as in training,
     and mean and variance are averaged over the batches. Nothing else is in training mode, so that nothing is drawn.
     """
-    norms = network.batch_norms(stages)
+    norms = network.batch_norms(parts)
     if not norms:
         return
     pieces = -(-count // MOST)
     edges = [round(i * count / pieces) for i in range(pieces + 1)]
-    parts = [slice(begin, end) for begin, end in pairwise(edges)]
+    batches = [slice(begin, end) for begin, end in pairwise(edges)]
     order = torch.arange(count)
     momenta = [norm.momentum for norm in norms]
     network.eval()
@@ -35,7 +35,7 @@ def recalibrate(network: Network, feed: Feed, count: int, stages: Collection[int
         norm.momentum = None  # the mean of all batches, not of the last ones
         norm.train()
     with torch.no_grad():
-        for x in feed.epoch(order, torch.zeros_like(order), parts):
+        for x in feed.epoch(order, torch.zeros_like(order), batches):
             with autocast(network.device, precision):
                 network.suffix(x, feed.cut)
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -1,9 +1,11 @@
-"""A head that sees standardised features, and its folding back into a plain linear layer."""
+"""A head that sees standardised features, and the folding of their scale into its first layer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from bench.backbones._heads import ends_of
 
 
 class Standardized(nn.Module):
@@ -25,13 +27,15 @@ class Standardized(nn.Module):
         return logits
 
     def folded(self) -> nn.Module:
-        """Return the head with the scaling in its own weights, or this module when the head is not linear."""
-        if not isinstance(self.head, nn.Linear):
+        """Return the head with the scaling in the weights of its first layer, or this module if that is not linear."""
+        ends = ends_of(self.head)
+        if ends is None:
             return self
+        first, _ = ends
         with torch.no_grad():
-            weight = self.head.weight.double() / self.std
-            self.head.weight.copy_(weight)
-            self.head.bias.sub_(weight @ self.mean.double())
+            weight = first.weight.double() / self.std
+            first.weight.copy_(weight)
+            first.bias.sub_(weight @ self.mean.double())
         return self.head
 
 

@@ -10,12 +10,14 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from bench.backbones._inputs import Flow, each, tensors
 from bench.backbones._network import Network
 from bench.recipe import Recipe
 from bench.strategies import Step, Strategy
 from bench.training.feed import Feed
+from bench.training.groups import learning
 from bench.training.mixing import Mixer
 from bench.training.passes import autocast
 from bench.training.views import Views
@@ -32,6 +34,7 @@ class Lesson:
     A feed of views, its labels int64 [n], and feeds of what parents answer, by the names of `Step.parents`; by name,
     the parameters that learn and the first values of those of the backbone; what learns beside the network, and the
     number of the phase. Of a batch, at most `at_once` examples are taken at once. The `mixer` says how they are mixed.
+    `class_weights`, float [classes], is what an example of each class counts, where they are not alike.
     """
 
     feed: Feed
@@ -44,6 +47,7 @@ class Lesson:
     phase: int = 0
     at_once: int | None = None
     mixer: Mixer | None = None
+    class_weights: Tensor | None = None
 
 
 class Stepper(Protocol):
@@ -59,7 +63,8 @@ class Eager:
     """A step as it is written; `answer` maps a batch to the network's features and logits.
 
     Where fewer examples than a batch has are taken at once, so that less has to be held, the gradients of the batch are
-    the sum of the pieces', each by its share of the examples. BatchNorm that learns sees the pieces.
+    the sum of the pieces', each by its share of the examples. BatchNorm that learns sees the pieces. A gradient is
+    clipped when it is whole, over all that learns (Pascanu et al., 2013, arXiv 1211.5063).
     """
 
     def __init__(
@@ -85,6 +90,8 @@ class Eager:
                 for p in parts
             ]
             totals = torch.stack(made).sum(dim=0)
+        if self.recipe.clip_norm is not None:
+            clip_grad_norm_(learning(self.optimizer), self.recipe.clip_norm)
         self.optimizer.step()
         return totals
 
@@ -95,9 +102,12 @@ class Eager:
             features, logits = self.answer(x)
         targets = labels if labels.is_floating_point() else None
         labels = labels if targets is None else targets.argmax(dim=1)
+        weights = lesson.class_weights
+        # Of a mixed example, the weights of its classes by their parts.
+        importance = None if weights is None else weights[labels] if targets is None else targets @ weights
         step = Step(
             logits.float(), labels, parents, self.recipe.label_smoothing, lesson.weights, lesson.start,
-            features.float(), lesson.beside, lesson.phase, targets,
+            features.float(), lesson.beside, lesson.phase, targets, importance,
         )  # fmt: skip
         loss = self.strategy.loss(step)
         (loss * (len(labels) / count)).backward()

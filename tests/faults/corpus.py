@@ -19,8 +19,8 @@ matrix:
   seed: [0]
 """
 FIELDS = (
-    "augment, batch_size, curve_points, epochs, label_smoothing, lr, optimizer, precision, schedule, selection, "
-    "validation, weight_decay"
+    "augment, batch_size, class_weights, clip_norm, curve_points, decay_norms, ema, epochs, head, label_smoothing, lr, "
+    "optimizer, patience, precision, sampling, schedule, selection, validation, weight_decay"
 )
 _ENTRY = re.compile(r"^###(!?) (.*)\n((?:[>$] .*\n)*)((?:(?!###).*\n)*)", re.MULTILINE)
 _KEY = re.compile(r" *[^\s:]+:")
