@@ -223,3 +223,11 @@ TORCHVISION: dict[str, Callable[[Path], None]] = {
         usps,
     )
 }
+
+
+def text_file(path: Path, each: int = 10) -> Path:
+    """Write a table of short texts of two classes."""
+    path = path.with_suffix(".csv")
+    rows = [f'"the plot of film {i}, it was {word}",{word}' for i in range(each) for word in ("good", "bad")]
+    path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    return path

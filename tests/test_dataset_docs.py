@@ -22,6 +22,7 @@ from bench.datasets import datasets
 from bench.datasets._medical import SETS
 from bench.datasets.image_folder import ImageFolder
 from bench.datasets.medmnist import MedMnist
+from bench.datasets.text_file import TextFile
 
 PAGE = pages.DOCS / "adding-a-dataset.md"
 
@@ -83,6 +84,7 @@ def section(title: str) -> str:
     [
         ("Your own pictures", ImageFolder, ("test_share", "on_broken", "links")),
         ("MedMNIST", MedMnist, ("size", "join_val")),
+        ("Texts", TextFile, ("text", "label", "test_share")),
     ],
 )
 def test_the_page_has_every_option_and_its_default(title: str, plugin: type[Any], defaults: tuple[str, ...]) -> None:

@@ -38,6 +38,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spec]:
 
     def spec(name: str) -> Spec:
         place = root / name
+        if name == "text_file":
+            return {"name": name, "path": str(layouts.text_file(place))}
         if name == "image_folder":
             return {"name": name, "path": str(place if place.exists() else layouts.folder(place))}
         if name == "medmnist":
@@ -57,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spec]:
     return spec
 
 
-HERE = ("digits", "image_folder", "medmnist", "toy", "toy_text", *layouts.TORCHVISION)
+HERE = ("digits", "image_folder", "medmnist", "text_file", "toy", "toy_text", *layouts.TORCHVISION)
 # What the sets have that leave it to no backbone.
 OWN_EXTENTS = (16, 64)
 

@@ -228,6 +228,12 @@ def download(title: str, url: str, path: Path, md5: str, otherwise: str) -> None
         ) from error
 
 
+def received(url: str) -> bytes:
+    """Return a file as its server has it, one that memory holds. Raises Unavailable."""
+    log.info("downloading %s", url)
+    return b"".join(_received(url, ANSWER_SECONDS, MAX_FILE_BYTES, FILE_SECONDS))
+
+
 def _received(url: str, answer_seconds: float, most_bytes: int, most_seconds: float) -> Iterator[bytes]:
     """Yield what a server sends, piece by piece. Raises Unavailable."""
     end, size = time.monotonic() + most_seconds, 0
