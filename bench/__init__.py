@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.suite import Suite
 
 __version__ = "0.1.0"
-__all__ = ["load_suite", "plan", "records", "run"]
+__all__ = ["load_suite", "plan", "predict", "records", "run"]
 
 
 def load_suite(path: str | Path, profile: str | None = None, settings: Sequence[str] = ()) -> Suite:
@@ -49,17 +49,15 @@ def run(
     """
     from bench import schedule
     from bench.engines.device import resolve_device
-    from bench.session import session
+    from bench.session import complete, is_complete
     from bench.store import Store
     from bench.terminal import Silent
 
     store = Store(results, planned.suite.suite)
     store.check(writing=True)
-    missing = schedule.status(planned, store, force).missing
-    if missing:
-        silent = Silent()
-        with session(planned, store, missing, resolve_device(device), silent, deterministic) as engine:
-            schedule.run(planned, store, engine, silent, force)
+    now = schedule.status(planned, store, force)
+    if not is_complete(planned, store, now):
+        complete(planned, store, now.missing, resolve_device(device), Silent(), force, deterministic)
     return store.read_all(e.cell.id for e in planned.runnable)
 
 
@@ -76,3 +74,24 @@ def records(suite: str, results: str | Path = "results") -> pd.DataFrame:
         others = [path.name for path in Path(results).glob("*/") if any(Store(results, path.name).every())]
         raise StoreError(f"{store.folder}: there are no records of a suite here{did_you_mean(nearest(suite, others))}")
     return frame(found)
+
+
+def predict(
+    cell: str,
+    paths: str | Path | Sequence[str | Path],
+    results: str | Path = "results",
+    device: str = "auto",
+    top: int = 3,
+) -> pd.DataFrame:
+    """Return what a trained cell takes pictures for, as a pandas frame with one row a picture.
+
+    `cell` is an id or its beginning; `paths` are files, folders of them, or patterns. The columns are `input`, `label`,
+    `probability` and the next likeliest as `label_2`, `probability_2`, ...; where a picture could not be read they are
+    empty, and `problem` says why. A script calls this under `if __name__ == "__main__":`, as `run`. Raises UsageError,
+    which says how to have weights that were not kept, StoreError and EngineError.
+    """
+    from bench import predicting
+
+    given = [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
+    answers = predicting.asked(cell, given, [], Path(results), device, top, lambda done, total: None)
+    return predicting.frame(answers, top)

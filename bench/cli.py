@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from bench import gating
+from bench import gating, predicting
 from bench.asked import Asked, check_writable, write_beside, write_report
 from bench.cell import IDENTITY_VERSION
 from bench.errors import BenchError, OptionError, UsageError, did_you_mean, nearest, printable_lines
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 INTERRUPTED, NOT_ALL_OK = 130, 3
 # Lines of text that are longer are hard to read.
 WIDEST = 110
-DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("local",)
 # What a wrong command line raises. Older releases of typer take the class from click, newer ones bring their own.
 WrongUsage: Any = typer.BadParameter.__base__
@@ -47,6 +46,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(gating.baseline_app, name="baseline")
 app.add_typer(gating.history_app, name="history")
 app.command()(gating.compare)
+app.command()(predicting.predict)
 
 SuiteFile = Annotated[Path, typer.Argument(help="The suite, a YAML file.", show_default=False)]
 Profile = Annotated[str | None, typer.Option(help="A profile of the suite.")]
@@ -77,6 +77,7 @@ def run(
 ) -> None:
     """Plan, run what is missing, report."""
     from bench import overview, schedule
+    from bench.engines.device import DEVICES
     from bench.terminal import busy
 
     _one_of("--device", device, DEVICES)
@@ -119,26 +120,23 @@ def _run_missing(
     deterministic: bool,
     report: bool,
 ) -> tuple[int, bool]:
-    """Run what is missing; return how many cells ran, and whether the run was interrupted.
+    """Run what is missing, and explain; return how many cells ran, and whether the run was interrupted.
 
     For a `report` the data are surveyed as well.
     """
     from bench import schedule
     from bench.engines.device import resolve_device
-    from bench.session import here, session, wanted_surveys
+    from bench.session import complete, here, is_complete, wanted_surveys
     from bench.terminal import busy, listener
 
     surveys = wanted_surveys(plan, store) if report else {}
-    if not before.missing and not (surveys := here(surveys)):
+    if is_complete(plan, store, before) and not (surveys := here(surveys)):
         return 0, False
     try:
         with busy("looking for a device", stream):
             chosen = resolve_device(device)
-        with (
-            listener(plan.titles, stream) as told,
-            session(plan, store, before.missing, chosen, told, deterministic, surveys) as ready,
-        ):
-            return len(schedule.run(plan, store, ready, told, force)), False
+        with listener(plan.titles, stream) as told:
+            return len(complete(plan, store, before.missing, chosen, told, force, deterministic, surveys)), False
     except schedule.Interrupted as stopped:
         return stopped.ran, True
     except KeyboardInterrupt:

@@ -10,18 +10,19 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from bench.best import metrics_of_one
 from bench.errors import StoreError
 from bench.files import replacing
 from bench.record import Record, Status
 from bench.registry import adapter
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Brief:
     """What a plan needs to know of a record.
 
     `spent_seconds` is what a run spends on such a cell, measuring included; None unless it ended ok. `predicted` says
-    whether the record's predictions are there, and whole.
+    whether the record's predictions are there, and whole. `metrics` are those of the one model that the cell trained;
+    none where it trained several.
     """
 
     status: Status
@@ -37,6 +39,7 @@ class Brief:
     attempt: int
     spent_seconds: float | None
     predicted: bool
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record, predicted: bool) -> Brief:
@@ -45,7 +48,7 @@ class Brief:
         spent = None
         if record.status == "ok" and seconds.marginal is not None:
             spent = sum(s or 0.0 for s in (seconds.marginal, seconds.evaluate, seconds.measure))
-        return cls(record.status, record.reason, record.attempt, spent, predicted)
+        return cls(record.status, record.reason, record.attempt, spent, predicted, dict(metrics_of_one(record)))
 
 
 class Stamp(NamedTuple):
@@ -71,7 +74,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class _File:
-    version: Literal[1]
+    version: Literal[2]
     lines: dict[str, Line]
 
 

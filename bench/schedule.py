@@ -16,6 +16,7 @@ from bench.claims import Claims, claims
 from bench.datasets import EXTENTS
 from bench.errors import DiskError, StoreError
 from bench.index import Brief
+from bench.keeping import Keeping, lost
 from bench.machine import many_objects
 from bench.planner import Entry, Plan
 from bench.record import Record
@@ -79,18 +80,20 @@ def status(plan: Plan, store: Store, force: bool = False) -> Status:
 
     A cell is done when its record says ok, with its predictions beside it, skipped, or what the suite does not retry. A
     record that came alone, from another machine by git, is reported but measured again. A parent whose trained weights
-    are gone is run again when a child still needs them. `force` runs all cells again.
+    are gone is run again when a child still needs them, and so is a cell whose weights the suite asks for; see
+    `keeping.lost`. `force` runs all cells again.
     """
     records = store.briefs(e.cell.id for e in plan.runnable)
     alone = {i for i, r in records.items() if r.status == "ok" and not force and not r.predicted}
     again = {*plan.suite.retry}
     done = set() if force else {i for i, r in records.items() if r.status not in again} - alone
+    done -= lost(plan, store, records, done)
     missing: list[Entry] = []
     wanted: set[str] = set()
     for entry in reversed(plan.runnable):  # children before their parents
         i = entry.cell.id
-        lost = i in wanted and i in done and records[i].status == "ok" and not store.has_weights(i)
-        if i not in done or lost:
+        gone = i in wanted and i in done and records[i].status == "ok" and not store.has_weights(i)
+        if i not in done or gone:
             missing.append(entry)
             wanted |= set(entry.cell.parents.values())
     return Status(records, tuple(reversed(missing)), frozenset(alone))
@@ -108,7 +111,10 @@ def run(plan: Plan, store: Store, engine: Engine, listener: Listener, force: boo
     with claims(store.folder) as held:
         going = _Run(plan, store, engine, listener, held, force)
         try:
-            going.through()
+            going.through(going.first.missing)
+            # With all the others known, the one that is looked at may be one whose weights are gone.
+            left = status(plan, store).missing if plan.suite.report.explain != "none" else ()
+            going.through([entry for entry in left if entry.cell.id not in going.ran])
         except KeyboardInterrupt:
             raise Interrupted(len(going.ran)) from None
     return going.ran
@@ -128,20 +134,23 @@ class _Run:
     def __init__(self, plan: Plan, store: Store, engine: Engine, listener: Listener, held: Claims, force: bool) -> None:
         self.plan, self.store, self.engine, self.listener, self.held = plan, store, engine, listener, held
         self.began = store.stamps()
-        now = status(plan, store, force)
-        self.missing = now.missing
-        self.records = dict(now.records)
+        self.first = status(plan, store, force)
+        self.records = dict(self.first.records)
         self.ran: dict[str, Record] = {}
-        self._rates = Rates.of(plan, now)
-        self._keep = {parent for e in plan.runnable for parent in e.cell.parents.values()}
-        self._left = _Left(e.cell for e in now.missing)
-        self._open = {e.cell.id for e in now.missing}
+        self._count = 0
+        self._rates = Rates.of(plan, self.first)
+        self._keeping = Keeping(plan, store, self.records)
+        self._left = _Left()
+        self._open: set[str] = set()
         self._fitting: dict[tuple[str, ...], int] = {}
         self._told = 0
 
-    def through(self) -> None:
-        """See to every cell."""
-        waiting = list(self.missing)
+    def through(self, missing: Iterable[Entry]) -> None:
+        """See to every cell of those that are missing."""
+        waiting = list(missing)
+        self._count += len(waiting)
+        self._left.add(e.cell for e in waiting)
+        self._open |= {e.cell.id for e in waiting}
         while waiting:
             elsewhere = [entry for entry in waiting if not self.settle(entry.cell)]
             if len(elsewhere) == len(waiting):
@@ -171,18 +180,18 @@ class _Run:
         if record is None:
             return False
         self.records[cell.id] = Brief.of(record, self.store.has_predictions(cell.id))
-        lost = cell.id in self._keep and not self.store.has_weights(cell.id)
-        if record.status == "interrupted" or (record.status == "ok" and (lost or not self.records[cell.id].predicted)):
+        gone = cell.id in self._keeping.parents and not self.store.has_weights(cell.id)
+        if record.status == "interrupted" or (record.status == "ok" and (gone or not self.records[cell.id].predicted)):
             return False
         self._left.take(cell)
         return True
 
     def _run(self, cell: Cell) -> None:
-        self.listener.started(cell, len(self.ran) + 1, len(self.missing), self._left.seconds(self._rates))
+        self.listener.started(cell, len(self.ran) + 1, self._count, self._left.seconds(self._rates))
         self._left.take(cell)
-        attempt = _Attempt(self.plan, self.store, self.listener, cell, self.records)
+        attempt = _Attempt(self.plan, self.store, self.listener, cell, self.records, self._keeping)
         try:
-            record = attempt.run(self.engine, cell.id in self._keep, self._fitting.get(_family(cell)))
+            record = attempt.run(self.engine, self._fitting.get(_family(cell)))
         except KeyboardInterrupt:
             if cell.id not in self.records or self.records[cell.id].status != "ok":
                 with suppress(StoreError):
@@ -198,6 +207,7 @@ class _Run:
             self._fitting[_family(cell)] = attempt.at_once
         self.ran[cell.id] = record
         self.records[cell.id] = Brief.of(record, predicted=record.status == "ok")
+        self._keeping.ended(record)
         self._rates.add(cell, self.records[cell.id])
         self.listener.ended(record)
 
@@ -205,14 +215,17 @@ class _Run:
 class _Attempt:
     """One cell on its way to a record."""
 
-    def __init__(self, plan: Plan, store: Store, listener: Listener, cell: Cell, records: Mapping[str, Brief]) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, listener: Listener, cell: Cell, records: Mapping[str, Brief], keeping: Keeping
+    ) -> None:
         self.plan, self.store, self.listener, self.cell, self.records = plan, store, listener, cell, records
+        self.keeping = keeping
         self.number = records[cell.id].attempt + 1 if cell.id in records else 1
         self.known: dict[str, Any] = {}
         self.points: list[dict[str, Any]] = []
         self.at_once: int | None = None
 
-    def run(self, engine: Engine, keep_weights: bool, fitting: int | None) -> Record:
+    def run(self, engine: Engine, fitting: int | None) -> Record:
         """Have the cell run, unless a parent of it did not end ok.
 
         When it runs out of memory it is run again with fewer examples of a batch at once, whose gradients are added up.
@@ -224,18 +237,18 @@ class _Attempt:
                 return problem
         batch: int = self.cell.recipe["batch_size"]
         self.at_once = fitting if fitting is not None and fitting < batch else None
-        result = self._try(engine, keep_weights)
+        result = self._try(engine)
         while result["status"] == "oom" and (self.at_once or batch) > FEWEST:
             self.at_once = max((self.at_once or batch) // FINER, FEWEST)
             self.listener.waiting(f"out of memory: once more with {self.at_once} examples at once")
-            result = self._try(engine, keep_weights)
+            result = self._try(engine)
         if "cell" in result:
             return replace(Record.from_json(result), attempt=self.number)
         return self.record(**result)
 
-    def _try(self, engine: Engine, keep_weights: bool) -> dict[str, Any]:
+    def _try(self, engine: Engine) -> dict[str, Any]:
         self.points.clear()
-        job = {**self._job(keep_weights), "at_once": self.at_once}
+        job = {**self._job(), "at_once": self.at_once}
         return engine.run(job, self.plan.suite.deadline_seconds, self._watch)
 
     def record(self, status: str, reason: str, **known: Any) -> Record:
@@ -255,8 +268,9 @@ class _Attempt:
         why = (found.reason if found else skip) or "no reason was recorded"
         return self.record("skipped" if ended == "skipped" else "failed", f"its {role} {parent} is {ended}: {why}")
 
-    def _job(self, keep_weights: bool) -> dict[str, Any]:
+    def _job(self) -> dict[str, Any]:
         store, cell = self.store, self.cell
+        weights = self.keeping.place(cell)
         return {
             "suite": self.plan.suite.suite,
             "cell": cell.to_json(),
@@ -266,7 +280,8 @@ class _Attempt:
             },
             "artifacts": str(store.artifacts.absolute()),
             "predictions": str(store.predictions(cell.id).absolute()),
-            "weights": str(store.weights(cell.id).absolute()) if keep_weights else None,
+            "weights": None if weights is None else str(weights.absolute()),
+            "weights_above": self.keeping.above(cell),
         }
 
     def _watch(self, message: dict[str, Any]) -> None:
@@ -337,8 +352,11 @@ class Rates:
 class _Left:
     """The work that is left of a run, kept by kind of cell: each cell that starts asks what all the others take."""
 
-    def __init__(self, cells: Iterable[Cell]) -> None:
+    def __init__(self) -> None:
         self._work: dict[Alike, float] = {}
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Add cells that are to be run."""
         for cell in cells:
             self._work[_alike(cell)] = self._work.get(_alike(cell), 0.0) + work(cell)
 

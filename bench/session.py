@@ -1,4 +1,4 @@
-"""What a run needs around its cells: a warm engine, what the cells need tried on it, and a look at their data."""
+"""What a run needs around its cells: a warm engine, a trial of what they need, a look at their data and at the best."""
 
 from __future__ import annotations
 
@@ -8,18 +8,50 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench import schedule, seeing
 from bench.cell import canonical
 from bench.datasets import datasets
 from bench.datasets import missing as lacks
 from bench.engines.local import LocalEngine
 from bench.errors import BenchError
+from bench.keeping import unseen
 from bench.planner import Entry, Plan
-from bench.schedule import Engine, Listener, pass_on
+from bench.record import Record
+from bench.schedule import Interrupted, Listener, Status, pass_on
 from bench.store import Store
 
 log = logging.getLogger("bench")
 
 Surveys = Mapping[Path, Mapping[str, Any]]
+
+
+def is_complete(plan: Plan, store: Store, now: Status) -> bool:
+    """Say whether there is nothing to run, and nothing to explain that can be."""
+    return not now.missing and not any(store.trained(cell.id) for cell in unseen(plan, store, now.records))
+
+
+def complete(
+    plan: Plan,
+    store: Store,
+    missing: Sequence[Entry],
+    device: str,
+    listener: Listener,
+    force: bool = False,
+    deterministic: bool = False,
+    surveys: Surveys | None = None,
+) -> dict[str, Record]:
+    """Run what is missing of a plan, then explain what its suite wants to see; return the records that were made.
+
+    Raises Interrupted, DiskError, and what `session` raises.
+    """
+    with session(plan, store, missing, device, listener, deterministic, surveys) as engine:
+        ran = schedule.run(plan, store, engine, listener, force)
+        try:
+            waiting = unseen(plan, store, schedule.status(plan, store).records)
+            seeing.explain(waiting, plan.suite.report.examples, store, engine, listener.waiting)
+        except KeyboardInterrupt:
+            raise Interrupted(len(ran)) from None
+    return ran
 
 
 @contextmanager
@@ -31,7 +63,7 @@ def session(
     listener: Listener,
     deterministic: bool = False,
     surveys: Surveys | None = None,
-) -> Iterator[Engine]:
+) -> Iterator[LocalEngine]:
     """Give an engine that is ready to run the missing entries of a plan on "cpu" or "cuda".
 
     Weights that do not fit and data that can't be had are found first: SuiteError is raised, with the place in the

@@ -1,9 +1,10 @@
-"""What lies beside the records of a study: test predictions and the pictures behind them, surveys of the data."""
+"""What lies beside the records of a study: test predictions, the pictures behind them, where models look, surveys."""
 
 from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,51 @@ class Predictions(Answers):
     groups: NDArray[np.int64] | None = None
 
 
+# Goes up when other maps would be made of the same cell.
+EXPLAINED_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Where a cell's model looks in some of its test pictures, the right ones first.
+
+    `about` has the `version`, how many `examples` were asked for and, when there is nothing to be seen, the `reason`;
+    else the `place` in the network, its `grid` of rows and columns, the `classes`, and the `levels`: what was drawn
+    anew for the test by random weights. Arrays: `index`, `labels`, `predicted` int64 [n], `confidence` float32 [n],
+    `pictures` uint8 [n, edge, edge] or [n, edge, edge, 3], `maps` uint8 [n, 2, edge, edge] of the predicted class and
+    of the true one, `drawn` uint8 [levels, m, edge, edge] of the predicted class of the first m pictures, and
+    `agreement` float32 [levels, m], the rank correlation of these with the maps of the trained weights.
+    """
+
+    about: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is nothing to be seen, if so."""
+        return self.about.get("reason")
+
+
+ARRAYS = ("index", "labels", "predicted", "confidence", "pictures", "maps", "drawn", "agreement")
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """Read a file of predictions; one that is not there, or damaged, is None."""
+    import numpy as np
+
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            classes = tuple(tuple(str(name) for name in names) for names in file["classes"])
+            held = None
+            if "validation_logits" in file:
+                held = Answers(*(file[f"validation_{name}"] for name in ("logits", "labels", "index")))
+            groups = file.get("groups")
+            found = Predictions(file["logits"], file["labels"], file["index"], classes, held, groups)
+            return found if _agree(found) else None
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
 class Shelf:
     """Reads what a store has beside the records of a suite; what is not there, or damaged, is None."""
 
@@ -57,18 +103,19 @@ class Shelf:
 
     def predictions(self, cell_id: str) -> Predictions | None:
         """Return the predictions of a cell."""
+        return read_predictions(self.store.predictions(cell_id))
+
+    def explained(self, cell_id: str) -> Explained | None:
+        """Return where a cell's model looks, by the newest way to see it."""
         import numpy as np
 
         try:
-            with self.store.predictions(cell_id).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                classes = tuple(tuple(str(name) for name in names) for names in file["classes"])
-                held = None
-                if "validation_logits" in file:
-                    held = Answers(*(file[f"validation_{name}"] for name in ("logits", "labels", "index")))
-                groups = file.get("groups")
-                found = Predictions(file["logits"], file["labels"], file["index"], classes, held, groups)
-                return found if _agree(found) else None
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+            with self.store.explained(cell_id).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                if about["version"] != EXPLAINED_VERSION:
+                    return None
+                return Explained(about, {} if "reason" in about else {name: file[name] for name in ARRAYS})
+        except (OSError, KeyError, TypeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
             return None
 
     def pictures(self, record: Record, split: str, index: Sequence[int]) -> NDArray[np.uint8] | None:

@@ -1,7 +1,8 @@
 """Records and by-products on disk.
 
 `results/<suite>/<cell_id>.json` is a record, never half there; `results/<suite>/predictions/<cell_id>.npz` are the test
-predictions that its metrics were computed from. `results/artifacts/` holds what cells share.
+predictions that its metrics were computed from, `weights/` and `explained/` beside them are of the cells that the suite
+looks at closer. `results/artifacts/` holds what cells share.
 """
 
 from __future__ import annotations
@@ -55,6 +56,26 @@ class Store:
     def survey(self, dataset: Mapping[str, Any]) -> Path:
         """Return the file of the survey of a cell's data set; a sheet of its pictures is beside it, as .png."""
         return self.artifacts / "surveys" / f"{survey.key(dataset)}.json"
+
+    def kept(self, cell_id: str) -> Path:
+        """Return the file of the trained weights that the suite keeps of a cell that is no parent."""
+        return self.folder / "weights" / f"{cell_id}.safetensors"
+
+    def explained(self, cell_id: str) -> Path:
+        """Return the file of what a cell looks at; see `seeing`."""
+        return self.folder / "explained" / f"{cell_id}.npz"
+
+    def trained(self, cell_id: str) -> Path | None:
+        """Return the file of a cell's trained weights, whoever they are kept for; None where none is whole."""
+        return next((path for path in (self.kept(cell_id), self.weights(cell_id)) if is_whole(path)), None)
+
+    def kept_ids(self) -> set[str]:
+        """Return the cells whose weights the suite keeps."""
+        return set(index.stamps(self.folder / "weights", ".safetensors"))
+
+    def with_weights(self) -> set[str]:
+        """Return the cells whose weights are kept, for the suite or for children of any suite."""
+        return self.kept_ids() | set(index.stamps(self.artifacts / "weights", ".safetensors"))
 
     def has_predictions(self, cell_id: str) -> bool:
         """Say whether a cell's predictions are there, and whole."""

@@ -26,6 +26,8 @@ RESERVED = ("artifacts", "baselines", "history")
 DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)))
 MAX_PROFILES = 100
 MAX_SECONDS = 366 * 24 * 3600
+# Of each kind, right and wrong, that a report shows.
+MAX_EXAMPLES = 20
 
 
 def named(value: Any) -> Any:
@@ -89,6 +91,13 @@ class Exclusion(_Model):
     reason: Annotated[str, Field(min_length=1)]
 
 
+class Report(_Model):
+    """What the report shows beside numbers: where the best cell of each data set looks, on so many examples."""
+
+    explain: Literal["best", "none"] = "none"
+    examples: Annotated[int, Field(ge=1, le=MAX_EXAMPLES)] = 4
+
+
 class Suite(_Model):
     """One question, the matrix that answers it, and the recipe."""
 
@@ -104,6 +113,8 @@ class Suite(_Model):
     deadline_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] | None = None
     retry: list[Ended] = [*RETRIED]
     gate: list[Annotated[str, BeforeValidator(_limit)]] = []
+    weights: Literal["best", "all", "none"] = "best"
+    report: Report = Report()
     profiles: Annotated[dict[str, dict[str, Any]], Field(max_length=MAX_PROFILES)] = {}
 
     _document: Document = PrivateAttr()
@@ -187,6 +198,8 @@ def _checked(document: Document) -> Suite:
     for words, why in ((RESERVED, "like a folder of all results"), (DEVICES, "like a device of Windows")):
         if suite.suite.lower() in words:
             raise suite.error(("suite",), f"a suite cannot be called {suite.suite!r}, {why}")
+    if suite.weights == "none" and suite.report.explain != "none":
+        raise suite.error(("report", "explain"), "explain: best needs weights, and weights: none keeps none")
     for axis, values in (suite.matrix.model_extra or {}).items():
         if not isinstance(values, list) or not values:
             raise suite.error(("matrix", axis), f"{axis} must be a list of at least one value")
@@ -224,6 +237,7 @@ _NESTED: dict[str, type[BaseModel]] = {
     "overrides": Override,
     "exclude": Exclusion,
     "set": Assignment,
+    "report": Report,
 }
 
 

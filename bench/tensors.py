@@ -29,7 +29,8 @@ def seal(path: Path) -> None:
     """Put the checksum into a file that was written with the note UNSEALED. Raises OSError and ValueError."""
     with path.open("r+b") as file:
         header = _header(file)
-        place = header.index(UNSEALED["sha256"].encode())
+        first = b'"sha256":"'  # no other note can hold these quotes as they are
+        place = header.index(first + UNSEALED["sha256"].encode()) + len(first)
         digest = _digest_of_rest(file)
         file.seek(8 + place)
         file.write(digest.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -185,6 +185,20 @@ def busy(what: str, stream: TextIO | None = None) -> Iterator[None]:
 
     with Console(file=stream).status(what):
         yield
+
+
+@contextmanager
+def counting(stream: TextIO) -> Iterator[Callable[[int, int], None]]:
+    """Give what is told how many of how many are done: a bar on a terminal, nothing anywhere else."""
+    if not _is_live(stream):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=stream), transient=True) as bar:
+        task = bar.add_task("starting the worker", total=None)
+        yield lambda done, total: bar.update(task, description="looking", completed=done, total=total)
 
 
 def has_colours(stream: TextIO) -> bool:

@@ -155,6 +155,7 @@ def test_a_run_leaves_nothing_half_written_and_no_folder_of_its_own(first):
     assert {p.name for p in (folder / "results" / "five").iterdir() if p.suffix != ".json"} == {
         ".claims",
         "predictions",
+        "weights",
     }
 
 

@@ -66,7 +66,9 @@ def _network(model: nn.Module, inputs: PictureInputs, head_path: str | None, pre
     if not isinstance(head, nn.Linear):
         raise Skip(f"{type(model).__name__} has no linear head on pooled features")
     source = source_head(pretrained or {}, layout.head_path, head.in_features)
-    return Network(model, layout.stages, layout.head_path, head.in_features, inputs, layout.before_head, source)
+    return Network(
+        model, layout.stages, layout.head_path, head.in_features, inputs, layout.before_head, source, layout.places
+    )
 
 
 def _try(built: Network) -> None:

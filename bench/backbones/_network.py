@@ -45,7 +45,8 @@ class Network(nn.Module):
     ("classifier", "head.fc"), and `before_head` is what the library does to the features of a training head: its
     dropout. Every parameter of `model` belongs to exactly one stage or to the head; `fixed` names those which the
     library itself never trains. `source_head` is the classifier that the weights came with, weight [source classes,
-    dim] and bias [source classes]: no part of the model, and None where there is none.
+    dim] and bias [source classes]: no part of the model, and None where there is none. `places` turns what stages pass
+    on into feature maps, float [batch, channels, height, width], where it is none: tokens.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Network(nn.Module):
         inputs: Inputs,
         before_head: nn.Module | None = None,
         source_head: SourceHead | None = None,
+        places: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -70,6 +72,7 @@ class Network(nn.Module):
         self.norms_held = False
         self.layout = torch.contiguous_format
         self.before_head = before_head or nn.Identity()
+        self.places = places
         self.fixed = frozenset(n for n, p in model.named_parameters() if not p.requires_grad)
 
     @property

@@ -16,11 +16,15 @@ from bench.errors import Skip
 
 @dataclass(frozen=True)
 class Layout:
-    """How a model is cut: its stages, the path of its head and what comes right before the head in training."""
+    """How a model is cut: its stages, the path of its head and what comes right before the head in training.
+
+    `places` turns what its stages pass on into feature maps, float [batch, channels, height, width], where it is none.
+    """
 
     stages: tuple[Stage, ...]
     head_path: str
     before_head: nn.Module | None = None
+    places: Callable[[Tensor], Tensor] | None = None
 
 
 def split(model: nn.Module, resolution: int, head_path: str | None = None) -> Layout:
@@ -88,6 +92,16 @@ def _timm_convnext(model: Any) -> Layout:
     return Layout(stages, "head.fc", model.head.drop)
 
 
+def _channels_first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def _grid(before: int, rows: int, columns: int, tokens: Tensor) -> Tensor:
+    """Return the tokens of patches as a map, those `before` them left out: of classes, registers."""
+    patches = tokens[:, before:].transpose(1, 2)
+    return patches.reshape(*patches.shape[:2], rows, columns)
+
+
 def _timm_swin(model: Any) -> Layout:
     *first, last = model.layers
     stages = (
@@ -95,7 +109,7 @@ def _timm_swin(model: Any) -> Layout:
         *(chain(f"layers.{i}", layer) for i, layer in enumerate(first)),
         chain(f"layers.{len(first)}", last, model.norm, *_timm_classifier_head(model.head)),
     )
-    return Layout(stages, "head.fc", model.head.drop)
+    return Layout(stages, "head.fc", model.head.drop, _channels_first)
 
 
 def _timm_vit_embed(model: Any, x: Tensor) -> Tensor:
@@ -120,7 +134,8 @@ def _timm_vit(model: Any) -> Layout:
             tuple(module for module in end if module is not None),
         ),
     )
-    return Layout(stages, "head", model.head_drop)
+    places = partial(_grid, model.num_prefix_tokens, *model.patch_embed.grid_size)
+    return Layout(stages, "head", model.head_drop, places)
 
 
 # torchvision
@@ -186,7 +201,7 @@ def _tv_convnext(model: Any) -> Layout:
 
 def _tv_swin(model: Any) -> Layout:
     end = (model.norm, model.permute, model.avgpool, model.flatten)
-    return Layout(_pyramid(model.features, end), "head")
+    return Layout(_pyramid(model.features, end), "head", places=_channels_first)
 
 
 def _tv_vit_embed(model: Any, x: Tensor) -> Tensor:
@@ -211,7 +226,8 @@ def _tv_vit(model: Any) -> Layout:
         *(chain(f"layers.{i}", layer) for i, layer in enumerate(first)),
         Stage(f"layers.{len(first)}", partial(_tv_vit_end, model), (last, model.encoder.ln, *model.heads[:-1])),
     )
-    return Layout(stages, "heads.head")
+    edge = model.image_size // model.patch_size
+    return Layout(stages, "heads.head", places=partial(_grid, 1, edge, edge))
 
 
 # A model of any other class

@@ -13,15 +13,18 @@ from bench.errors import UsageError
 _GPU_FILES = ("nvidia[0-9]*", "dxg", "nvhost-gpu", "nvgpu", "kfd")
 _USE_GPU = "import torch; torch.zeros(1, device='cuda')"
 _ANSWER_SECONDS = 120
+DEVICES = ("auto", "cpu", "cuda")
 NO_GPU = "no GPU was found on this machine"
 
 
 def resolve_device(name: str) -> str:
-    """Return "cpu" or "cuda" for auto, cpu or cuda. Raises UsageError for cuda where torch has no GPU to use.
+    """Return "cpu" or "cuda" for one of DEVICES. Raises UsageError for another word, and for cuda without a GPU to use.
 
     Where the system shows a GPU at all, another process is asked whether torch can use it, which takes some seconds: a
     driver may be too old, or torch be built without CUDA.
     """
+    if name not in DEVICES:
+        raise UsageError(f"--device {name}: choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
     if name == "cpu":
         return name
     missing = why_no_gpu()

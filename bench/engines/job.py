@@ -15,9 +15,10 @@ class Job:
     """What an engine sends for one cell: plain JSON.
 
     `parents` maps a role to the cell that plays it: `{"record": ..., "weights": PATH}`. `predictions` is the file for
-    the test predictions, `weights` the one for the trained weights when another cell learns from this one, `progress`
-    the one to which curve points are appended as JSON lines, and `artifacts` the folder that cells share. Of a
-    batch, at most `at_once` examples are taken at once, and their gradients added up; None for all.
+    the test predictions, `weights` the one for the trained weights, if they are kept; with `weights_above` only where
+    the cell trains one model and its score is more. `progress` is the file to which curve points are appended as JSON
+    lines, and `artifacts` the folder that cells share. Of a batch, at most `at_once` examples are taken at once, and
+    their gradients added up; None for all.
     """
 
     suite: str
@@ -29,11 +30,17 @@ class Job:
     progress: str
     device: str
     at_once: int | None = None
+    weights_above: float | None = None
 
     def tell(self, kind: str, message: Mapping[str, Any]) -> None:
-        """Append one message to the progress; where there is no room for it, none."""
-        with suppress(OSError), Path(self.progress).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"kind": kind, **message}) + "\n")
+        """Append one message to the progress."""
+        tell(self.progress, kind, message)
+
+
+def tell(progress: str, kind: str, message: Mapping[str, Any]) -> None:
+    """Append one message to a file of them; where there is no room for it, none."""
+    with suppress(OSError), Path(progress).open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps({"kind": kind, **message}) + "\n")
 
 
 def one_line(error: BaseException) -> str:

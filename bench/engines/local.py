@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from bench.engines.errands import Errand
 from bench.engines.process import Deadline, Gone, Late, Process, Raised, how_it_ended
 from bench.errors import EngineError
 from bench.machine import is_alive
@@ -110,6 +111,17 @@ class LocalEngine:
         except EngineError as error:
             return str(error)
         return problem
+
+    def ask(self, errand: Errand, job: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
+        """Have the worker run an errand. Raises EngineError when the worker does not live through it."""
+        sent = {**job, "progress": str(self.folder / "progress.jsonl"), "device": self.device}
+        try:
+            answer: dict[str, Any] = self._call(errand, [sent], None, watch)
+        except Raised as error:
+            raise EngineError(error.text) from error
+        except _Died as death:
+            raise EngineError(f"the worker process {how_it_ended(death.exit_code)}") from None
+        return answer
 
     def _call(
         self, function: Callable[..., Any], args: Sequence[Any], deadline_seconds: float | None, watch: Watch

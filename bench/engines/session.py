@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.backbones._heads import network_of
 from bench.backbones._network import Network
 from bench.cell import Cell
 from bench.datasets import Dataset, Examples, Facts, datasets, extent
@@ -19,6 +18,7 @@ from bench.engines.account import Account, with_drift
 from bench.engines.elsewhere import Elsewhere, Tested, elsewhere
 from bench.engines.job import Job
 from bench.engines.memory import give_back, keep_what_is_there
+from bench.engines.trained import Kept, built, keep, trained
 from bench.errors import BenchError, DataError
 from bench.files import replacing
 from bench.measure.calibration import Kernels, calibrate
@@ -31,7 +31,6 @@ from bench.record import Point, Record
 from bench.registry import build
 from bench.strategies import strategies
 from bench.tasks import Problem, Round, Score, Task, tasks
-from bench.tensors import UNSEALED, is_whole, seal
 from bench.training.autotune import Autotune
 from bench.training.learner import Learner
 from bench.training.loop import Diverged
@@ -90,8 +89,9 @@ class Session:
         for other in others:
             other.save()
         self._keep_predictions(kept, logits, held_out, others, learner.cache.material.examples("test"))
-        if self.job.weights:
-            self._keep_weights(learner.network, Path(self.job.weights))
+        if self.job.weights and self._worth_keeping(summary.metrics.get(task.primary), len(kept)):
+            about = Kept(kept[-1].classes, learner.recipe.precision, learner.cache.material.told)
+            keep(learner.network, Path(self.job.weights), about)
         details = self._details(learner, kept, summary)
         if others:
             details["also_test"] = [other.told(task) for other in others]
@@ -152,7 +152,7 @@ class Session:
         problem = Problem(labels, classes, cell.size, cell.seed, held, groups if len(groups) == len(labels) else None)
         rounds = list(task.rounds(problem))
         with self.clock.phase("setup"):
-            network = self._network(cell, len(rounds[0].classes), self.pretrained, extent(dataset))
+            network = built(cell, len(rounds[0].classes), self.pretrained, extent(dataset), self.device)
         (size,) = network.inputs.extent.values()
         generator = torch.Generator().manual_seed(cell.entropy("order"))
         learner = Learner(
@@ -206,15 +206,11 @@ class Session:
         """
         source = self.cell.backbone["source"]
         if source not in _warm:
-            network = self._network(self.cell, 2, self.pretrained, None)
+            network = built(self.cell, 2, self.pretrained, None, self.device)
             network(network.placed(network.inputs.blank(2))).sum().backward()
             _warm.add(source)
             del network
             keep_what_is_there()
-
-    def _network(self, cell: Cell, classes: int, pretrained: bool, size: int | None) -> Network:
-        network = network_of(cell, classes, pretrained, size).to(self.device)
-        return network.arrange(torch.channels_last)
 
     def _trunk_identity(self) -> dict[str, Any]:
         """Return what the first activations depend on: the weights, or the seed they were drawn from."""
@@ -223,18 +219,8 @@ class Session:
 
     def _parent(self, role: str, classes: int, size: int) -> Parent:
         parent = Cell.from_json(self.job.parents[role]["record"]["cell"])
-
-        def network() -> Network:
-            from safetensors.torch import load_file
-
-            built = self._network(parent, classes, False, size)
-            path = Path(self.job.parents[role]["weights"])
-            if not is_whole(path):
-                raise BenchError(f"the weights of its {role} are damaged: {path}; run the suite again")
-            built.load(load_file(path))
-            return built.eval()
-
-        return Parent(parent.id, network)
+        path = Path(self.job.parents[role]["weights"])
+        return Parent(parent.id, lambda: trained(parent, path, classes, size, self.device))
 
     def _keep_predictions(
         self,
@@ -262,12 +248,10 @@ class Session:
         with replacing(Path(self.job.predictions)) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, **arrays)
 
-    def _keep_weights(self, network: Network, path: Path) -> None:
-        from safetensors.torch import save_file
-
-        with replacing(path) as temporary:
-            save_file({k: v.contiguous() for k, v in network.model.state_dict().items()}, temporary, UNSEALED)
-            seal(temporary)
+    def _worth_keeping(self, score: float | None, rounds: int) -> bool:
+        """Say whether the job asks for these weights."""
+        above = self.job.weights_above
+        return above is None or (rounds == 1 and score is not None and score > above)
 
     def _watch(self, point: Point) -> None:
         self.points.append(point)

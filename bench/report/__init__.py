@@ -22,6 +22,7 @@ from bench.report import (
     latex,
     markdown,
     recipes,
+    seeing,
     tables,
     timeline,
     trade,
@@ -126,6 +127,7 @@ def _page(study: Study, found: Sequence[Section]) -> Page:
     answer += data.warnings(looked)
     blocks += about if several else []
     blocks += closer.closer(study, found, standings, MOST_IN_FULL)
+    blocks += seeing.seeing(study, found)
     blocks += evidence.failures(study)
     blocks += evidence.environments(study)
     blocks += evidence.reproduce(study)

@@ -68,6 +68,11 @@ class Material(ABC):
         """Return this material as another model wants to see it."""
         return self
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """Return how an example is prepared, beside what the model wants: what stands beside trained weights."""
+        return {"modality": self.dataset.modality}
+
     def examples(self, split: str) -> Examples:
         """Return the examples of a split, not prepared."""
         return opened(self.dataset, self.digest, split)

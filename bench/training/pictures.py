@@ -55,20 +55,31 @@ class Pictures(Material):
 
     def prepare(self, split: str, index: NDArray[np.int64]) -> Tensor:
         """Return pixels, decoded and resized."""
-        examples = self.examples(split)
-        colour = examples.read(0).ndim == 3
+        examples, colour = self.examples(split), self._colour
         with ThreadPoolExecutor(cores()) as pool:
-            pictures = pool.map(lambda i: self._resize(examples.read(int(i)), colour), index)
+            pictures = pool.map(
+                lambda i: squared(examples.read(int(i)), colour, self.resolution, self.interpolation), index
+            )
             return torch.from_numpy(np.stack(list(pictures)))
 
-    def _resize(self, picture: NDArray[np.uint8], colour: bool) -> NDArray[np.uint8]:
-        """Scale the short edge to the resolution and cut the middle square out; uint8 [channels, height, width]."""
-        from PIL import Image
+    @property
+    def told(self) -> dict[str, Any]:
+        """Return how a picture is prepared, beside what the model wants: grey stays grey, as one channel."""
+        return {**super().told, "colour": self._colour}
 
-        image = Image.fromarray(picture).convert("RGB" if colour else "L")
-        scale = self.resolution / min(image.size)
-        wide, high = (max(self.resolution, round(edge * scale)) for edge in image.size)
-        image = image.resize((wide, high), Image.Resampling[self.interpolation.upper()])
-        left, top = (wide - self.resolution) // 2, (high - self.resolution) // 2
-        square = np.asarray(image.crop((left, top, left + self.resolution, top + self.resolution)))
-        return np.ascontiguousarray(square.transpose(2, 0, 1)) if colour else square[None]
+    @property
+    def _colour(self) -> bool:
+        return bool(self.examples("train").read(0).ndim == 3)
+
+
+def squared(picture: NDArray[np.uint8], colour: bool, resolution: int, interpolation: str) -> NDArray[np.uint8]:
+    """Scale the short edge to the resolution and cut the middle square out; uint8 [channels, height, width]."""
+    from PIL import Image
+
+    image = Image.fromarray(picture).convert("RGB" if colour else "L")
+    scale = resolution / min(image.size)
+    wide, high = (max(resolution, round(edge * scale)) for edge in image.size)
+    image = image.resize((wide, high), Image.Resampling[interpolation.upper()])
+    left, top = (wide - resolution) // 2, (high - resolution) // 2
+    square = np.asarray(image.crop((left, top, left + resolution, top + resolution)))
+    return np.ascontiguousarray(square.transpose(2, 0, 1)) if colour else square[None]

@@ -33,6 +33,7 @@ from bench.training import learner as learner_module
 from bench.training import supply as supply_module
 from bench.training.autotune import Autotune, Mode, Verdict
 from bench.training.feed import Feed
+from bench.training.pictures import squared
 from bench.training.sources import Even
 from bench.training.step import Lesson
 from bench.training.supply import Supply
@@ -168,7 +169,7 @@ class _Loader:
         position, view = wanted
         pictures, inputs = self.supply.cache.material, self.learner.network.inputs
         read = pictures.examples(self.selection.split).read(int(self.selection.index[position]))
-        pixels = torch.tensor(pictures._resize(read, read.ndim == 3))
+        pixels = torch.tensor(squared(read, read.ndim == 3, pictures.resolution, pictures.interpolation))
         mean, std = (torch.tensor(v)[:, None, None] * 255 for v in (inputs.mean, inputs.std))
         return ((pixels.flip(2) if view else pixels).float() - mean) / std
 
