@@ -9,8 +9,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-# Texts are padded to a multiple of so many tokens, so that batches have few shapes.
-STEP = 16
+# Texts are padded to a multiple of so many tokens, so that batches have few shapes. Of 500 film reviews 32 at a time a
+# third of what is computed is padding with 16, a quarter with 8.
+STEP = 8
 
 
 class Tokens(NamedTuple):

@@ -17,7 +17,7 @@ from bench.training.rows import Keys, Rows
 
 # Rows of one selection up to this size are held on the device; larger ones are streamed.
 RESIDENT_LIMIT_BYTES = 2 * 1024**3
-# Texts of so many batches are sorted by length together, and of no more than a quarter of an epoch.
+# Texts of so many batches are sorted by length together, and of no more than a third of an epoch.
 SORTED_BATCHES = 16
 
 # Pairs of a length and how many examples came in it; none where examples have no lengths.
@@ -88,7 +88,7 @@ class Streamed(Even):
 
 
 class Padded:
-    """Ragged rows as texts, padded to the longest of a batch and on to a multiple of 16 tokens.
+    """Ragged rows as texts, padded to the longest of a batch and on to a multiple of `STEP` tokens.
 
     `gather` gives the rows of `order[part]` on the device, [batch, width, ...], for each part and width.
     """
@@ -114,10 +114,10 @@ class Padded:
         """Sort each stretch of some batches of a random order by length, and draw in which order the batches come.
 
         Every example comes as often as before, and which others it comes with stays a matter of chance: a stretch is a
-        quarter of the epoch at most. The last part, which may be shorter than the others, is not sorted.
+        third of the epoch at most. The last part, which may be shorter than the others, is not sorted.
         """
         whole = list(parts[:-1])
-        together = min(SORTED_BATCHES, len(whole) // 4)
+        together = min(SORTED_BATCHES, len(whole) // 3)
         if together < 2:
             return order
         order = order.clone()

@@ -27,7 +27,7 @@ from bench.engines.device import resolve_device
 
 LIMIT_SECONDS = 1200
 LONG = ("test_autotune.py", "test_clocks.py", "test_techniques.py")
-VERSIONS = ("lightning", "scikit-learn", "pytest-benchmark")
+VERSIONS = ("lightning", "scikit-learn", "pytest-benchmark", "transformers", "accelerate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,7 +6,7 @@ import copy
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +34,6 @@ RECIPE: dict[str, Any] = {
     "optimizer": "adamw",
     "schedule": "one_cycle",
     "label_smoothing": 0.1,
-    "augment": {"flip": True},
     # Each side may run in bf16 where it finds that faster.
     "precision": "auto",
     "selection": "last",
@@ -55,11 +54,32 @@ STRATEGIES: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class Data:
+    """What is learnt from: a data set as a suite names it, and what of the recipe belongs to it.
+
+    `label` says in a table what sets it apart from others.
+    """
+
+    label: str
+    dataset: Mapping[str, Any]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pictures(resolution: int) -> Data:
+    """Return Fashion-MNIST at so many pixels, flipped at random."""
+    return Data(f"{resolution} px", {"name": "fashion_mnist", "resolution": resolution}, {"augment": {"flip": True}})
+
+
+MOVIES = Data("movie reviews", {"name": "sentiment", "domain": "movie"})
+TOY_TEXTS = Data("toy texts", {"name": "toy_text"})
+
+
+@dataclass(frozen=True)
 class Question:
-    """What is to be trained: a small matrix on Fashion-MNIST, with so many test pictures and epochs."""
+    """What is to be trained: a small matrix on one data set, with so many test examples and epochs."""
 
     backbone: str | dict[str, Any]
-    resolution: int
+    data: Data
     strategies: tuple[str, ...]
     sizes: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -76,13 +96,13 @@ class Question:
             "question": "How fast is the harness beside the textbook way?",
             "task": {"name": "classify", "test_size": self.test_size, "monitor_size": 0},
             "matrix": {
-                "dataset": [{"name": "fashion_mnist", "resolution": self.resolution}],
+                "dataset": [dict(self.data.dataset)],
                 "size": list(self.sizes),
                 "backbone": [self.backbone],
                 "strategy": [STRATEGIES[name] for name in self.strategies],
                 "seed": list(self.seeds),
             },
-            "recipe": {**RECIPE, "epochs": self.epochs, "lr": self.lr},
+            "recipe": {**RECIPE, **self.data.recipe, "epochs": self.epochs, "lr": self.lr},
         }
         with path.open("w", encoding="utf-8") as handle:
             YAML(typ="safe", pure=True).dump(copy.deepcopy(suite), handle)

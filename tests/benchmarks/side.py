@@ -23,6 +23,8 @@ SIDES = {
     "tuned": "benchmarks.tuned",
     "lightning": "benchmarks.lightning_peer",
     "sklearn": "benchmarks.sklearn_peer",
+    "trainer": "benchmarks.trainer_peer",
+    "tuned_trainer": "benchmarks.tuned_trainer",
 }
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.cases import RESNET18
-from benchmarks.harness import Harness, Question, outside, seconds_of, tasks
+from benchmarks.cases import RESNET18, TINY
+from benchmarks.harness import Data, Harness, Question, outside, seconds_of, tasks
 from benchmarks.side import TESTS, Side
 
 from bench.planner import Plan
 from bench.record import Record
 
 Run = dict[str, Any]
+# Backbones without weights at hand: what is drawn for them, a checkpoint or a folder in the hub's format, and options.
+DRAWN = {RESNET18: (f"{RESNET18}.safetensors", {}), TINY: (TINY, {"source": "huggingface"})}
 # Enough for one whole batch: the first pass of a shape is the slow one.
 WARM_LABELS = 32
 
@@ -33,7 +35,7 @@ class Sides:
         self._open = ExitStack()
         self._harness: Harness | None = None
         self._sides: dict[str, Side] = {}
-        self._warm: set[tuple[str, int, str]] = set()
+        self._warm: set[tuple[str, str, str]] = set()
 
     def __enter__(self) -> Sides:
         return self
@@ -44,13 +46,14 @@ class Sides:
         self._open.__exit__(kind, error, trace)
 
     def backbone(self, name: str) -> str | dict[str, str]:
-        """Return how a suite names a backbone: one without weights at hand gets a checkpoint drawn from a seed."""
-        if name != RESNET18:
+        """Return how a suite names a backbone: one without weights at hand gets some drawn from a seed."""
+        if name not in DRAWN:
             return name
-        path = self.folder / f"{name}.safetensors"
+        file, options = DRAWN[name]
+        path = self.folder / file
         if not path.exists():
             subprocess.run([sys.executable, "-m", "benchmarks.draw_weights", name, str(path)], cwd=TESTS, check=True)
-        return {"name": name, "weights": str(path)}
+        return {"name": name, "weights": str(path), **options}
 
     def plan(self, question: Question) -> Plan:
         """Return the plan of a question."""
@@ -132,16 +135,16 @@ class Sides:
         total = wall - run["seconds"]["evaluate"]
         return {"side": side, "key": key, **run, "seconds": {"wall": wall, "work": total, "total": total}}
 
-    def warm(self, backbones: Sequence[str], resolution: int, sides: Sequence[str]) -> None:
+    def warm(self, backbones: Sequence[str], data: Data, sides: Sequence[str]) -> None:
         """Have each side, the harness too, train a batch on each of these backbones, once a session."""
         for name in backbones:
             question = Question(
-                self.backbone(name), resolution, ("full_finetune",), (WARM_LABELS,), (7,), epochs=1, test_size=64
+                self.backbone(name), data, ("full_finetune",), (WARM_LABELS,), (7,), epochs=1, test_size=60
             )
             plan = self.plan(question)
             for side in ("ours", *sides):
-                if (name, resolution, side) not in self._warm:
-                    self._warm.add((name, resolution, side))
+                if (name, data.label, side) not in self._warm:
+                    self._warm.add((name, data.label, side))
                     self.ours(plan, 0) if side == "ours" else self.theirs(side, plan, 0)
 
     def _run(self, plan: Plan) -> tuple[dict[str, Record], float]:

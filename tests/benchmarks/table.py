@@ -23,8 +23,12 @@ NAMES = {
     "tuned": "tuned textbook",
     "lightning": "Lightning",
     "sklearn": "scikit-learn",
+    "trainer": "Trainer",
+    "tuned_trainer": "tuned Trainer",
     "ours": "harness",
 }
+# Those in the figure: scripts of the same method.
+COLOURS = {"naive": "#0b6e99", "tuned": "#9bb8c4", "trainer": "#0b6e99", "tuned_trainer": "#9bb8c4"}
 HEAD = (
     "strategy", "n", "rounds", "against", "accuracy", "theirs", "seconds", "theirs", "times as fast", "with set-up",
     "target", "goal", "met",
@@ -126,10 +130,15 @@ _LEGEND = [
     "and four workers, in fp32; *tuned* adds what a careful author does (tests/benchmarks/tuned.py). The heads of",
     "feature_extract learn on the features as they are; scikit-learn standardises them, and solves to the end.",
     "",
-    "*Seconds* are the median over rounds and their range, from the raw pictures to the trained model: for the harness",
+    "On texts the other side is the transformers library's Trainer with its defaults: fp32, and batches drawn at",
+    "random, padded to their longest text. *Tuned* adds batches of like length, and bf16 where that is faster. What is",
+    "no default is the recipe's: schedule, decay, label smoothing, no clipping of gradients. A whole encoder learns",
+    "from batches of like length in the harness, which draws the same examples in another order.",
+    "",
+    "*Seconds* are the median over rounds and their range, from the raw examples to the trained model: for the harness",
     "prepare + train + shared, for the others the whole script without building networks; *with set-up* is the ratio",
     "with that in, and with what finding the fastest layout and precision took the harness (its `standalone`) and the",
-    "tuned script. Scoring on the test pictures is on no clock.",
+    "tuned script. Scoring on the test examples is on no clock.",
     "*Times as fast* is the ratio of the medians, with the range of the rounds' own ratios.",
     "",
     "*Accuracy* is the mean over rounds and its standard deviation. No ratio is given where accuracies differ: they",
@@ -143,7 +152,7 @@ def _sections(known: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mappin
     found: dict[str, list[Mapping[str, Any]]] = {}
     for benchmark in known:
         info = benchmark["extra_info"]
-        where = f"{info['backbone']}, {info['resolution']} px"
+        where = _where(info)
         drawn = "" if info["weights"] == "pretrained" else f", weights {info['weights']}"
         title = {
             "warm": f"Warm: {where}{drawn}",
@@ -152,6 +161,11 @@ def _sections(known: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mappin
         }[info["kind"]]
         found.setdefault(title, []).append(info)
     return list(found.items())
+
+
+def _where(info: Mapping[str, Any]) -> str:
+    """Return the backbone and what it learnt from; earlier results say the pixels of their pictures alone."""
+    return f"{info['backbone']}, {info.get('data') or str(info['resolution']) + ' px'}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -221,19 +235,19 @@ def _environment(data: Mapping[str, Any]) -> list[str]:
 
 def _method(known: Sequence[Mapping[str, Any]]) -> list[str]:
     found = {(b["extra_info"]["epochs"], b["extra_info"]["test_size"]) for b in known}
-    return [f"{epochs} epochs; scored on {tested:,} test pictures." for epochs, tested in sorted(found)]
+    return [f"{epochs} epochs; scored on {tested:,} test examples." for epochs, tested in sorted(found)]
 
 
 def _choices(known: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say what the harness and the tuned side found fastest."""
+    """Say what the harness and the tuned sides found fastest."""
     lines = []
-    for side in ("ours", "tuned"):
+    for side in ("ours", "tuned", "tuned_trainer"):
         found = {}
         for benchmark in known:
             info = benchmark["extra_info"]
             for run in info["runs"]:
                 if run["side"] == side and run["notes"]:
-                    found[f"{info['backbone']}, {info['resolution']} px, {info['strategy']}"] = run["notes"]
+                    found[f"{_where(info)}, {info['strategy']}"] = run["notes"]
         if found:
             lines += ["", f"What the {NAMES[side]} chose: " + "; ".join(f"{k}: {v}" for k, v in found.items()) + "."]
     return lines
@@ -289,7 +303,7 @@ def _autotune(info: Mapping[str, Any], _: Sequence[float]) -> list[list[Any]]:
     for recipe, verdict in (info["verdicts"] if info.get("kind") == "autotune" else {}).items():
         longer = {k: v for k, v in verdict["longer"].items() if v is not None}
         best, chosen = min(longer, key=lambda k: longer[k]), verdict["chosen"]
-        off, where = longer[chosen] / longer[best], f"{info['backbone']}, {info['resolution']} px, {recipe}"
+        off, where = longer[chosen] / longer[best], f"{_where(info)}, {recipe}"
         took = [_duration(longer[name]) for name in (chosen, best)]
         trial, met = _duration(verdict["trial_seconds"]), "yes" if off <= info["limit"] else "no"
         rows.append([where, chosen, took[0], best, took[1], f"{off - 1:.1%}", f"{info['limit'] - 1:.0%}", met, trial])
@@ -353,19 +367,18 @@ def figure(data: Mapping[str, Any], path: Path) -> None:
         if "runs" in info:
             bars += [
                 (
-                    f"{info['strategy']}, {info['backbone']} {info['resolution']} px, {info['kind']}",
+                    f"{info['strategy']}, {_where(info)}, {info['kind']}",
                     side,
                     ratio(info, side),
                     info,
                 )
                 for side in others(info)
-                if side in ("naive", "tuned") and equal(accuracies(info, "ours"), accuracies(info, side))
+                if side in COLOURS and equal(accuracies(info, "ours"), accuracies(info, side))
             ]
     canvas = Figure(figsize=(9, 1.2 + 0.28 * len(bars)), layout="constrained")
     axes = canvas.subplots()
-    colours = {"naive": "#0b6e99", "tuned": "#9bb8c4"}
     for place, (_, side, found, info) in enumerate(bars):
-        axes.barh(place, found.median, color=colours[side])
+        axes.barh(place, found.median, color=COLOURS[side])
         axes.plot([found.low, found.high], [place, place], color="black", linewidth=1)
         target = info["targets"].get(side, (None, None))[0]
         if target is not None:

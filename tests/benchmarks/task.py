@@ -6,8 +6,9 @@ that each script is only about how it trains. Nothing here is timed but `network
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from math import cos, pi
@@ -18,21 +19,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.utils.rnn import pad_sequence
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import hflip
 
 from bench.backbones import find
+from bench.backbones._inputs import Flow, TextInputs, Tokens
 from bench.backbones._network import Network
 from bench.cell import Cell
-from bench.datasets import Examples, datasets
+from bench.datasets import Examples, datasets, extent
 from bench.tasks import Problem, Round, Selection, tasks
 
 
 @cache
 def examples(dataset: str, split: str) -> Examples:
-    """Return a split of a data set, read once a process: all sides have the raw data in memory."""
-    return datasets.create({"name": dataset}).examples(split)
+    """Return a split of a data set, named by JSON and read once a process: all sides have the raw data in memory."""
+    return datasets.create(json.loads(dataset)).examples(split)
 
 
 class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
@@ -41,8 +44,8 @@ class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
     An item is asked for as (number, whether it is flipped): see `Draws`.
     """
 
-    def __init__(self, dataset: str, selection: Selection, transform: Callable[[Any], Tensor]) -> None:
-        self.examples, self.selection, self.transform = examples(dataset, selection.split), selection, transform
+    def __init__(self, examples: Examples, selection: Selection, transform: Callable[[Any], Tensor]) -> None:
+        self.examples, self.selection, self.transform = examples, selection, transform
 
     def __len__(self) -> int:
         return len(self.selection)
@@ -62,8 +65,8 @@ class Draws(torch.utils.data.Sampler[tuple[int, bool]]):
     right implementations reach nearly the same accuracy, so that a wrong one is found out by a few seeds.
     """
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count = count
+    def __init__(self, count: int, seed: int, views: int) -> None:
+        self.count, self.views = count, views
         self.generator = torch.Generator().manual_seed(seed)
         torch.randint(2**62, (), generator=self.generator)  # the harness's first draw is for dropout
 
@@ -72,7 +75,7 @@ class Draws(torch.utils.data.Sampler[tuple[int, bool]]):
 
     def __iter__(self) -> Iterator[tuple[int, bool]]:
         order = torch.randperm(self.count, generator=self.generator)
-        flipped = torch.randint(2, (self.count,), generator=self.generator)
+        flipped = torch.randint(self.views, (self.count,), generator=self.generator)
         return iter([(int(i), bool(f)) for i, f in zip(order, flipped, strict=True)])
 
 
@@ -100,11 +103,14 @@ class Task:
         """The recipe: epochs, batch size, rate, weight decay, label smoothing."""
         return self.cell.recipe
 
+    def examples(self, split: str) -> Examples:
+        """Return a split of the data set."""
+        return examples(json.dumps(self.cell.plugin("dataset"), sort_keys=True), split)
+
     @cached_property
     def round(self) -> Round:
         """The labelled examples and the test examples, as the harness draws them."""
-        name = self.cell.dataset["name"]
-        labels = {split: examples(name, split).labels for split in ("train", "test")}
+        labels = {split: self.examples(split).labels for split in ("train", "test")}
         classes = tuple(str(c) for c in range(int(labels["train"].max()) + 1))
         problem = Problem(labels, classes, self.cell.size, self.cell.seed, None)
         return next(iter(tasks.create(self.cell.plugin("task")).rounds(problem)))
@@ -118,7 +124,8 @@ class Task:
         backbone = find(self.cell.plugin("backbone"))
         pretrained = self.cell.backbone["weights"] != "random"
         seed = self.cell.entropy("init")
-        network = backbone.build(len(self.round.classes), pretrained, seed, self.cell.dataset["resolution"])
+        size = extent(datasets.create(self.cell.plugin("dataset")))
+        network = backbone.build(len(self.round.classes), pretrained, seed, size)
         strategy = self.cell.strategy
         trained = {"feature_extract": 0, "partial_finetune": strategy.get("unfreeze")}.get(strategy["name"])
         network.freeze(0 if trained is None else len(network.stages) - trained)
@@ -128,7 +135,7 @@ class Task:
 
     def draws(self) -> Draws:
         """Return the order and the flips of the training examples, epoch after epoch."""
-        return Draws(len(self.round.train), self.cell.entropy("order"))
+        return Draws(len(self.round.train), self.cell.entropy("order"), 2 if self.recipe["augment"]["flip"] else 1)
 
     def pictures(self, split: str, network: Network) -> Pictures:
         """Return the training or the test examples with the usual PIL transforms."""
@@ -140,8 +147,16 @@ class Task:
             transforms.ToTensor(),
             transforms.Normalize(inputs.mean, inputs.std),
         ]
-        chosen = self.round.train if split == "train" else self.round.test
-        return Pictures(self.cell.dataset["name"], chosen, transforms.Compose(steps))
+        return Pictures(self.examples(split), self._chosen(split), transforms.Compose(steps))
+
+    def texts(self, split: str, network: Network) -> list[dict[str, Any]]:
+        """Return the training or the test examples as a script's tokens: `input_ids` as long as they are, `labels`."""
+        chosen, read = self._chosen(split), self.examples(split).read
+        ids = network.inputs.tokenizer.encode([read(int(i)) for i in chosen.index], network.inputs.length)
+        return [{"input_ids": row, "labels": int(label)} for row, label in zip(ids, chosen.labels, strict=True)]
+
+    def _chosen(self, split: str) -> Selection:
+        return self.round.train if split == "train" else self.round.test
 
     def groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """Return the parameters that learn: weight decay on weights, none on biases and norms."""
@@ -164,13 +179,30 @@ class Task:
         """Return the accuracy on the test examples; this is on no clock."""
         if isinstance(predict, nn.Module):
             predict.eval()
-        pictures = self.pictures("test", network)
-        loader = torch.utils.data.DataLoader(pictures, batch_size=64, sampler=in_order(pictures))
         correct = 0
         with torch.inference_mode():
-            for x, y in loader:
-                correct += int((predict(x.to(self.device)).argmax(1).cpu() == y).sum())
+            for x, y in self._scored(network):
+                correct += int((predict(network.placed(x)).argmax(1).cpu() == y).sum())
         return correct / len(self.round.test)
+
+    def _scored(self, network: Network) -> Iterable[tuple[Flow, Tensor]]:
+        """Return the test examples in batches, as they are."""
+        if isinstance(network.inputs, TextInputs):
+            return map(padded, batched(self.texts("test", network), 64))
+        pictures = self.pictures("test", network)
+        return torch.utils.data.DataLoader(pictures, batch_size=64, sampler=in_order(pictures))
+
+
+def padded(rows: Sequence[Mapping[str, Any]]) -> tuple[Tokens, Tensor]:
+    """Return texts as a batch, and their labels: int64 [batch, length of the longest] and [batch]."""
+    ids = [torch.tensor(row["input_ids"]) for row in rows]
+    mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in ids], batch_first=True)
+    return Tokens(pad_sequence(ids, batch_first=True), mask), torch.tensor([row["labels"] for row in rows])
+
+
+def batched(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Cut what there is into batches."""
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
 
 
 def in_order(pictures: Pictures) -> list[tuple[int, bool]]:

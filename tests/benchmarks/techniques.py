@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.harness import Question, seconds_of
+from benchmarks.harness import Question, pictures, seconds_of
 from torch import Tensor
 
 import bench
@@ -240,7 +240,7 @@ def plan_of(technique: Technique, folder: Path, quick: bool) -> Plan:
     """Return the one cell, with its teacher, on which a technique is shown."""
     resolution, epochs = (32, 2) if quick else (64, technique.epochs)
     labels = min(technique.labels, 20 if quick else technique.labels)
-    question = Question(technique.backbone, resolution, (technique.strategy,), (labels,), (0,), epochs, 200)
+    question = Question(technique.backbone, pictures(resolution), (technique.strategy,), (labels,), (0,), epochs, 200)
     episodes = [f"task={{name: few_shot, episodes: {10 if quick else 100}}}"] if technique.episodes else []
     return bench.plan(bench.load_suite(question.write(folder), settings=episodes))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.harness import Harness, Question
+from benchmarks.harness import Harness, Question, pictures
 
 import bench
 
@@ -19,7 +19,7 @@ def test_a_cell_alone_costs_what_a_shared_run_says(
 ) -> None:
     (few, many), edge, epochs, repeats = ((20, 40), 32, 1, 1) if quick else ((100, 1000), 64, 3, REPEATS)
     strategies = ("feature_extract", "partial_finetune", "distill")
-    question = Question("tf_efficientnet_lite0", edge, strategies, (few, many), (0,), epochs, 100)
+    question = Question("tf_efficientnet_lite0", pictures(edge), strategies, (few, many), (0,), epochs, 100)
     left_out = f"exclude=[{{when: {{strategy: distill, size: {many}}}, reason: it would take minutes}}]"
     suite = bench.load_suite(question.write(tmp_path), settings=["recipe.precision=fp32", left_out])
     whole = bench.plan(suite)

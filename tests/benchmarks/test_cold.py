@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,11 +18,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_a_fresh_process_reaches_the_same_accuracy(case: Case, sides: Sides, quick: bool, benchmark: Any) -> None:
-    sides.warm(case.backbones, case.resolution, ())  # measures latencies, which are on no clock, once for all
+    sides.warm(case.backbones, case.data, ())  # measures latencies, which are on no clock, once for all
     questions = [case.question(sides.backbone(case.backbone), seed) for seed in range(case.rounds)]
     turns = Turns(
         lambda i: [sides.ours_cold(questions[i], i)],
-        [lambda i: sides.theirs_cold("naive", sides.plan(questions[i]), i)],
+        [partial(lambda side, i: sides.theirs_cold(side, sides.plan(questions[i]), i), side) for side in case.sides],
     )
     benchmark.pedantic(turns.ours, setup=turns.before, teardown=turns.after, rounds=case.rounds)
     benchmark.extra_info.update(case.describe("cold", sides.device, sides.environment), runs=turns.runs)

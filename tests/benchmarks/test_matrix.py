@@ -15,7 +15,7 @@ def test_a_whole_matrix_reaches_the_same_accuracies(
     sides: Sides, quick: bool, benchmark: Any, pytestconfig: pytest.Config
 ) -> None:
     asked = matrix(sides.device, quick)
-    sides.warm((asked.backbone, LITE2), asked.resolution, ("naive",))
+    sides.warm((asked.backbone, LITE2), asked.data, ("naive",))
     plan = sides.plan(asked.question())
     todo = list(enumerate(tasks(plan, sides.device)))
     runs: list[Run] = []

@@ -18,7 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_harness_and_textbook_reach_the_same_accuracy(case: Case, sides: Sides, quick: bool, benchmark: Any) -> None:
-    sides.warm(case.backbones, case.resolution, case.sides)
+    sides.warm(case.backbones, case.data, case.sides)
     plans = [sides.plan(case.question(sides.backbone(case.backbone), seed)) for seed in range(case.rounds)]
     turns = Turns(
         lambda i: [sides.ours(plans[i], i)],
