@@ -154,8 +154,8 @@ def texts(quick: bool) -> tuple[Case, ...]:
     if quick:
         return tuple(Case(TINY, TOY_TEXTS, s, 20, 1, TRAINERS, 2, 50) for s in ("feature_extract", "full_finetune"))
     return (
-        Case(MINILM, MOVIES, "feature_extract", 1000, 2, TRAINERS),
-        Case(MINILM, MOVIES, "full_finetune", 500, 3, TRAINERS, epochs=4),
+        Case(MINILM, MOVIES, "feature_extract", 1000, 2, TRAINERS, test_size=500),
+        Case(MINILM, MOVIES, "full_finetune", 256, 3, TRAINERS, epochs=3, test_size=500),
     )
 
 
