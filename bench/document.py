@@ -63,11 +63,16 @@ class Document:
     def assign(self, trail: Trail, text: str, origin: str) -> None:
         """Set the value at `trail` from YAML text that was typed at `origin`."""
         target: Any = self.data
-        for key in trail[:-1]:
-            target = target.setdefault(key, {})
-            if not isinstance(target, dict):
-                raise SuiteError(f"{origin}: {quoted(key)} is not a mapping")
-        target[trail[-1]] = parse(text, origin, mapping=False).data["value"]
+        last = len(trail) - 1
+        found: list[str | int] = []
+        for depth, word in enumerate(trail):
+            key = _key(target, str(word), f"{origin}: {quoted(found[-1] if found else word)}")
+            found.append(key)
+            if depth == last:
+                target[key] = parse(text, origin, mapping=False).data["value"]
+            else:
+                target = target[key] if isinstance(target, list) else target.setdefault(key, {})
+        trail = tuple(found)
         for places in (self.keys, self.values):
             for stale in [t for t in places if t[: len(trail)] == trail]:
                 del places[stale]
@@ -79,6 +84,17 @@ class Document:
         for key in trail:
             value = value[key]
         return value
+
+
+def _key(target: Any, word: str, place: str) -> str | int:
+    """Return the key that a word means in a mapping, or the number in a list. Raises SuiteError."""
+    if isinstance(target, dict):
+        return word
+    if not isinstance(target, list):
+        raise SuiteError(f"{place} is not a mapping")
+    if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word) < len(target)):
+        raise SuiteError(f"{place} is a list of {len(target)}, counted from 0, and has no {quoted(word)}")
+    return int(word)
 
 
 def _overlay(

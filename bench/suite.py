@@ -92,8 +92,12 @@ class Exclusion(_Model):
 
 
 class Report(_Model):
-    """What the report shows beside numbers: where the best cell of each data set looks, on so many examples."""
+    """What the report shows beside numbers: where the best cell of each data set looks, on so many examples.
 
+    `against` is the name of a strategy that all others are compared with in a table of their own.
+    """
+
+    against: str | None = None
     explain: Literal["best", "none"] = "none"
     examples: Annotated[int, Field(ge=1, le=MAX_EXAMPLES)] = 4
 
@@ -200,6 +204,10 @@ def _checked(document: Document) -> Suite:
             raise suite.error(("suite",), f"a suite cannot be called {suite.suite!r}, {why}")
     if suite.weights == "none" and suite.report.explain != "none":
         raise suite.error(("report", "explain"), "explain: best needs weights, and weights: none keeps none")
+    against, there = suite.report.against, [spec["name"] for spec in suite.matrix.strategy]
+    if against is not None and against not in there:
+        hint = did_you_mean(nearest(against, there)) or f"; it has {', '.join(there)}"
+        raise suite.error(("report", "against"), f"the suite has no strategy {quoted(against)}{hint}")
     for axis, values in (suite.matrix.model_extra or {}).items():
         if not isinstance(values, list) or not values:
             raise suite.error(("matrix", axis), f"{axis} must be a list of at least one value")

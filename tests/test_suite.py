@@ -196,3 +196,9 @@ def test_the_guide_names_every_key_and_every_field_of_the_recipe() -> None:
     text = (ROOT / "docs" / "writing-a-suite.md").read_text(encoding="utf-8")
     words = [*Suite.model_fields, *Matrix.model_fields, *(f.name for f in (*fields(Recipe), *fields(Augment)))]
     assert [word for word in words if f"`{word}`" not in text] == []
+
+
+def test_a_setting_reaches_into_a_list_by_number(tmp_path: Path) -> None:
+    suite = load(write(tmp_path), settings=["matrix.dataset.0.classes=4", "matrix.seed.0=9"])
+    assert suite.matrix.dataset[0]["classes"] == 4
+    assert suite.matrix.seed[0] == 9
