@@ -64,9 +64,9 @@ class Document:
         """Set the value at `trail` from YAML text that was typed at `origin`."""
         target: Any = self.data
         last = len(trail) - 1
-        found: list[str | int] = []
+        found: list[Any] = []
         for depth, word in enumerate(trail):
-            key = _key(target, str(word), f"{origin}: {quoted(found[-1] if found else word)}")
+            key: Any = _key(target, str(word), f"{origin}: {quoted(found[-1] if found else word)}")
             found.append(key)
             if depth == last:
                 target[key] = parse(text, origin, mapping=False).data["value"]
