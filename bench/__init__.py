@@ -78,20 +78,24 @@ def records(suite: str, results: str | Path = "results") -> pd.DataFrame:
 
 def predict(
     cell: str,
-    paths: str | Path | Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path] = (),
     results: str | Path = "results",
     device: str = "auto",
     top: int = 3,
+    texts: str | Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return what a trained cell takes pictures for, as a pandas frame with one row a picture.
+    """Return what a trained cell takes pictures or texts for, as a pandas frame with one row an input.
 
-    `cell` is an id or its beginning; `paths` are files, folders of them, or patterns. The columns are `input`, `label`,
-    `probability` and the next likeliest as `label_2`, `probability_2`, ...; where a picture could not be read they are
-    empty, and `problem` says why. A script calls this under `if __name__ == "__main__":`, as `run`. Raises UsageError,
+    `cell` is an id or its beginning; `paths` are files, folders of them, or patterns, and of a cell that has learnt
+    from texts .txt files, a text a line, beside the `texts` themselves. The columns are `input`, `label`, `probability`
+    and the next likeliest as `label_2`, `probability_2`, ...; where an input could not be read they are empty, and
+    `problem` says why. A script calls this under `if __name__ == "__main__":`, as `run`. Raises UsageError,
     which says how to have weights that were not kept, StoreError and EngineError.
     """
     from bench import predicting
+    from bench.given import Given
 
-    given = [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
-    answers = predicting.asked(cell, given, [], Path(results), device, top, lambda done, total: None)
+    named = [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
+    given = Given(named, [texts] if isinstance(texts, str) else list(texts))
+    answers = predicting.asked(cell, given, Path(results), device, top, lambda done, total: None)
     return predicting.frame(answers, top)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import json
 import shlex
@@ -12,12 +11,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import DataError, EngineError, UsageError, did_you_mean, nearest, printable, printable_lines
+from bench.errors import DataError, EngineError, UsageError, printable, printable_lines
+from bench.given import INPUTS, Given
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,24 +50,28 @@ class Answer:
 def predict(
     cell: Annotated[str, typer.Argument(help="A cell id, or its beginning.", show_default=False)],
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH...", help="Pictures, folders of them, or patterns.")
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Pictures, folders of them, patterns; or .txt files, a text a line."),
     ] = None,
+    texts: Annotated[list[str] | None, typer.Option("--text", help="A text; may be given many times.")] = None,
     table: Annotated[
-        Path | None, typer.Option("--csv", help="A table that names the pictures; paths start at its folder.")
+        Path | None, typer.Option("--csv", help="A table of texts, or of pictures' paths from its folder on.")
     ] = None,
-    column: Annotated[str, typer.Option(help="The column of the table that has them.")] = "path",
+    column: Annotated[
+        str | None, typer.Option(help="The column of the table that has them.", show_default="text, or path")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the answers there, as CSV.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each, the likeliest first.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a trained cell takes new pictures for: 3 when some could not be read, 2 when none could."""
+    """Say what a trained cell takes new pictures or texts for: 3 when some could not be read, 2 when none could."""
     from bench.terminal import counting
 
-    listed = [] if table is None else _column(table, column)
+    given = Given(paths or [], texts or [], table, column)
     with counting(sys.stderr) as count:
-        answers = asked(cell, paths or [], listed, results, device, top, count)
+        answers = asked(cell, given, results, device, top, count)
     broken = [answer for answer in answers if answer.problem is not None]
     if out is not None:
         _write(out, answers, top)
@@ -84,8 +88,7 @@ def predict(
 
 def asked(
     cell: str,
-    given: Sequence[str],
-    listed: Sequence[str],
+    given: Given,
     results: Path,
     device: str,
     top: int,
@@ -93,8 +96,7 @@ def asked(
 ) -> list[Answer]:
     """Return the answers of a cell, by its id or the beginning of it. Raises BenchError.
 
-    `given` are inputs as a person names them, folders and patterns too; `listed` are single ones. `count` is told how
-    many inputs of how many are done.
+    `count` is told how many inputs of how many are done.
     """
     from bench import explain
     from bench.datasets import datasets
@@ -108,9 +110,7 @@ def asked(
     modality = datasets.get(record.cell.dataset["name"]).modality
     if modality not in INPUTS:
         raise UsageError(f"{record.cell_id} learnt from {modality}: such inputs cannot be given yet")
-    inputs = [*INPUTS[modality](given), *listed]
-    if not inputs:
-        raise UsageError("bench predict: name pictures, folders of them, or a table of them with --csv")
+    inputs = INPUTS[modality](given)
     job = {"cell": record.cell.to_json(), "weights": str(weights.absolute()), "inputs": inputs, "top": top}
 
     def watch(message: dict[str, Any]) -> None:
@@ -189,52 +189,3 @@ def _weights(record: Record, results: Path) -> Path:
     words = ["bench", "run", str(results / record.suite / "suite.json"), "--only", f"cell={name}", "--set"]
     words += ["weights=all", "--no-report"] + (["--results", str(results)] if results != Path("results") else [])
     raise UsageError(f"the weights of {name} were not kept, or are damaged; this makes them: {shlex.join(words)}")
-
-
-def _column(path: Path, column: str) -> list[str]:
-    """Return what a column of a CSV file names, from the file's own folder on. Raises UsageError."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file)
-            names = list(rows.fieldnames or ())
-            if column not in names:
-                hint = did_you_mean(nearest(column, names)) or f"; it has {', '.join(names) or 'nothing in it'}"
-                raise UsageError(f"--csv {path}: there is no column {column!r}{hint}")
-            found = [row[column] for row in rows]
-    except OSError as error:
-        raise UsageError(f"--csv {path}: cannot be read: {error.strerror}") from None
-    except csv.Error as error:
-        raise UsageError(f"--csv {path}: is no table: {error}") from None
-    if empty := [number for number, name in enumerate(found, 2) if not name]:
-        raise UsageError(f"--csv {path}:{empty[0]}: the column {column!r} is empty")
-    return [str(path.parent / name) for name in found]
-
-
-def _files(given: Sequence[str]) -> list[str]:
-    """Return the files that are named, in the folders that are named, or match a pattern. Raises UsageError.
-
-    A file is taken whatever its name ends in, and from a folder and those below it what ends like a picture.
-    """
-    from bench.datasets._ledger import files_below
-    from bench.datasets.image_folder import READ
-    from bench.files import typed
-
-    found: list[str] = []
-    for name in given:
-        path = typed(name)
-        matching = [str(path)]
-        if glob.has_magic(name) and not path.exists():
-            matching = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - pathlib takes no absolute pattern
-            if not matching:
-                raise UsageError(f"{name}: nothing matches")
-        for match in matching:
-            below = sorted(files_below(Path(match), Path(match)).files) if Path(match).is_dir() else None
-            pictures = [n for n in below or () if PurePosixPath(n).suffix.lower() in READ]
-            if below is not None and not pictures:
-                raise UsageError(f"{match}: there is no picture in this folder")
-            found += [match] if below is None else [str(Path(match) / n) for n in pictures]
-    return found
-
-
-# What is asked about, as a person names it, by the modality of the data that a cell has learnt from.
-INPUTS: dict[str, Callable[[Sequence[str]], list[str]]] = {"image": _files}

@@ -239,6 +239,7 @@ def test_weights_that_were_not_kept_are_made_by_the_command_that_is_named(here: 
     ("words", "said"),
     [
         (["{best}"], "name pictures, folders of them, or a table of them with --csv"),
+        (["{best}", "bars", "--text", "a bar"], "--text: this cell has learnt from pictures; name pictures"),
         (["{best}", "*.xyz"], "*.xyz: nothing matches"),
         (["{best}", "results/bars"], "results/bars: there is no picture in this folder"),
         (["{best}", "--csv", "none.csv"], "--csv none.csv: cannot be read: No such file or directory"),

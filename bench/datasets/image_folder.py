@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import multiprocessing
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -352,7 +353,7 @@ def _look(path: Path) -> dict[str, Any]:
 
 def shown(name: str) -> str:
     """Return a file name as text that can be printed on one line, whatever its bytes are."""
-    return printable(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return printable(re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", name))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.backbones._inputs import PictureInputs
+from bench.backbones._inputs import Flow, PictureInputs, TextInputs
 from bench.backbones._network import Network
 from bench.cell import Cell
 from bench.datasets import datasets, extent
@@ -24,6 +25,7 @@ from bench.quality.probabilities import softmax
 from bench.training.feed import Normalise
 from bench.training.passes import forward_size, infer
 from bench.training.pictures import squared
+from bench.training.texts import tokens_of
 
 
 def predict(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,29 +45,28 @@ def predict(job: Mapping[str, Any]) -> dict[str, Any]:
     answers: list[dict[str, Any]] = []
     size = forward_size(device)
     for begin in range(0, len(given), size):
-        rows = read(given[begin : begin + size])
-        found = iter(_likeliest(network, [r for r in rows if isinstance(r, Tensor)], about.precision, job["top"]))
-        answers += [{"top": next(found)} if isinstance(row, Tensor) else {"problem": row} for row in rows]
+        batch, problems = read(given[begin : begin + size])
+        found = iter([] if batch is None else _likeliest(network, batch, about.precision, job["top"]))
+        answers += [{"top": next(found)} if why is None else {"problem": why} for why in problems]
         tell(job["progress"], "read", {"count": len(answers)})
     return {"classes": list(about.classes), "answers": answers}
 
 
-def _likeliest(network: Network, rows: Sequence[Tensor], precision: str, top: int) -> list[list[tuple[int, float]]]:
-    """Return the classes of the highest probability of each row, and these, highest first."""
-    if not rows:
-        return []
-    logits = infer(network, network.arranged(torch.stack(list(rows))), 0, None, precision)
+def _likeliest(network: Network, batch: Flow, precision: str, top: int) -> list[list[tuple[int, float]]]:
+    """Return the classes of the highest probability of each input, and these, highest first."""
+    logits = infer(network, network.arranged(batch), 0, None, precision)
     assert isinstance(logits, Tensor)
     probabilities = softmax(logits.cpu().numpy())
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return [[(int(c), float(p[c])) for c in best] for best, p in zip(order, probabilities, strict=True)]
 
 
-Read = Callable[[Sequence[str]], list[Tensor | str]]
+# Gives those inputs that can be read as one batch, or None, and of each what is wrong with it, or None.
+Read = Callable[[Sequence[str]], tuple[Flow | None, list[str | None]]]
 
 
 def _pictures(network: Network, about: Mapping[str, Any], device: torch.device) -> Read:
-    """Return what reads picture files as the training did: float32 [3, edge, edge] on the device, or what is wrong."""
+    """Return what reads picture files as the training did: float32 [n, 3, edge, edge] on the device."""
     inputs = network.inputs
     assert isinstance(inputs, PictureInputs)
     normalise = Normalise(inputs, device)
@@ -80,15 +81,29 @@ def _pictures(network: Network, about: Mapping[str, Any], device: torch.device) 
             return problem(error)
         return torch.from_numpy(pixels)
 
-    def read(names: Sequence[str]) -> list[Tensor | str]:
+    def read(names: Sequence[str]) -> tuple[Tensor | None, list[str | None]]:
         with ThreadPoolExecutor(cores()) as pool:
             found = list(pool.map(one, names))
         whole = [row for row in found if isinstance(row, Tensor)]
-        ready = iter(normalise(torch.stack(whole).to(device)).unbind() if whole else ())
-        return [next(ready) if isinstance(row, Tensor) else row for row in found]
+        batch = normalise(torch.stack(whole).to(device)) if whole else None
+        return batch, [None if isinstance(row, Tensor) else row for row in found]
+
+    return read
+
+
+def _texts(network: Network, about: Mapping[str, Any], device: torch.device) -> Read:
+    """Return what turns texts into tokens as the training did, padded to the longest of them."""
+    inputs = network.inputs
+    assert isinstance(inputs, TextInputs)
+
+    def read(texts: Sequence[str]) -> tuple[Flow | None, list[str | None]]:
+        odd = [re.search("[\ud800-\udfff]", text) is not None for text in texts]  # bytes that were no letters
+        kept = [text.strip() for text, is_odd in zip(texts, odd, strict=True) if not is_odd]
+        batch = network.placed(tokens_of(kept, inputs)) if kept else None
+        return batch, ["is not UTF-8 text" if is_odd else None for is_odd in odd]
 
     return read
 
 
 # What reads new inputs, by the modality of the data that the cell has learnt from.
-READERS: dict[str, Callable[[Network, Mapping[str, Any], torch.device], Read]] = {"image": _pictures}
+READERS: dict[str, Callable[[Network, Mapping[str, Any], torch.device], Read]] = {"image": _pictures, "text": _texts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.backbones._inputs import Inputs, TextInputs
+from bench.backbones._inputs import Inputs, TextInputs, Tokens
 from bench.backbones._network import Network
 from bench.datasets import Dataset
 from bench.measure.clock import Clock
 from bench.training.feed import ActivationFeed
 from bench.training.material import Material
 from bench.training.rows import Ragged
-from bench.training.sources import Source
+from bench.training.sources import Source, padded_lengths
 from bench.training.views import Views
 
 
@@ -64,3 +65,12 @@ class Texts(Material):
         super().save()
         for other in self._others.values():
             other.save()
+
+
+def tokens_of(texts: Sequence[str], inputs: TextInputs) -> Tokens:
+    """Return texts, at least one, as a batch on the CPU: as a model is given those that it learns from."""
+    ids = [torch.tensor(each, dtype=torch.int32) for each in inputs.tokenizer.encode(texts, inputs.length)]
+    lengths = torch.tensor([len(each) for each in ids])
+    width = int(padded_lengths(lengths.max()))
+    states = torch.stack([torch.cat([each, each[-1:].expand(width - len(each))]) for each in ids])
+    return Tokens(states, torch.arange(width) < lengths[:, None])
