@@ -30,10 +30,15 @@ def test_every_way_to_name_a_backbone_names_one(blocks):
         assert find({"name": spec} if isinstance(spec, str) else spec).model
 
 
+def test_every_way_to_name_an_encoder_of_texts_is_one_of_its_source(blocks):
+    named = YAML(typ="safe").load(blocks["yaml"][1])["backbone"]
+    assert {find({"name": spec} if isinstance(spec, str) else spec).name for spec in named} == {"huggingface"}
+
+
 def test_the_example_on_the_page_is_a_source_that_runs(blocks, tmp_path):
     entries = tomllib.loads(blocks["toml"][0])["project"]["entry-points"]["bench.backbones"]
     packages.install(tmp_path, "our-models", "backbones", entries, {"ours": blocks["python"][0]})
-    (tmp_path / "try.yaml").write_text(blocks["yaml"][1])
+    (tmp_path / "try.yaml").write_text(blocks["yaml"][-1])
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "BENCH_CACHE": str(tmp_path / "cache")}
