@@ -197,7 +197,7 @@ FIELDS = {
     },
     "bench.strategies.transferability": {},
     "bench.strategies.wise_ft": {"alpha": "identity", "probe": "identity", "lr": "identity", "norms": "identity"},
-    "bench.tasks.classify": {"test_size": "identity", "monitor_size": "identity"},
+    "bench.tasks.classify": {"test_size": "identity", "monitor_size": "identity", "primary": "runtime"},
     "bench.tasks.few_shot": {"ways": "identity", "queries": "identity", "episodes": "identity"},
 }
 

@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learners import problem_of
 
-from bench.errors import OptionError, Skip
+from bench.errors import OptionError, Skip, SuiteError
+from bench.planner import expand
 from bench.quality.probabilities import softmax
+from bench.suite import load
 from bench.tasks import Problem, Round, tasks
 from bench.tasks._subset import nested_order
 from bench.tasks.classify import Classify
 from bench.tasks.few_shot import FewShot
+from suites import write
 
 TEN = tuple("abcdefghij")
 counts_of_classes = st.lists(st.integers(1, 60), min_size=2, max_size=8)
@@ -273,3 +276,14 @@ def test_a_task_names_its_metrics_and_is_ranked_by_one_that_is_better_high(name)
     task = tasks.get(name)
     assert task.metrics[task.primary] == "higher"
     assert set(task.metrics.values()) <= {"higher", "lower"}
+
+
+def test_the_metric_that_ranks_may_be_another_and_makes_no_other_cell(tmp_path):
+    by_accuracy, by_f1 = (
+        expand(load(write(tmp_path, {"task": {"primary": primary}}))) for primary in ("accuracy", "macro_f1")
+    )
+    assert (by_accuracy.primary, by_f1.primary) == ("accuracy", "macro_f1")
+    assert [e.cell.id for e in by_accuracy.entries] == [e.cell.id for e in by_f1.entries]
+    assert tasks.create(by_f1.entries[0].cell.plugin("task")).primary == "macro_f1"
+    with pytest.raises(SuiteError, match=r"toy\.yaml:\d+:\d+: task 'classify': primary .*not 'nll'"):
+        expand(load(write(tmp_path, {"task": {"primary": "nll"}})))

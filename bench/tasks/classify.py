@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.cell import entropy
 from bench.errors import OptionError, Skip
 from bench.record import Better
+from bench.registry import runtime_option
 from bench.tasks import Problem, Round, Score, Selection, tasks
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Classify:
 
     test_size     examples of the test split that are scored, stratified; None for all of them
     monitor_size  examples of the unused training pool that draw the learning curve; never selected on
+    primary       the metric that ranks strategies; where classes are uneven, accuracy can be had by naming the largest
     """
 
     name: ClassVar[str] = "classify"
@@ -40,10 +42,10 @@ class Classify:
         "nll": "lower",
         "ece": "lower",
     }
-    primary: ClassVar[str] = "accuracy"
 
     test_size: int | None = None
     monitor_size: int = 500
+    primary: Literal["accuracy", "macro_f1", "auroc"] = runtime_option("accuracy")
 
     def __post_init__(self) -> None:
         if self.test_size is not None and self.test_size < 1:
