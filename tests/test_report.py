@@ -500,3 +500,11 @@ def test_the_recipe_says_what_was_the_same_for_all_and_where_it_was_not():
     said = " ".join(text_of(b.words) for b in made.blocks if b.kind == "paragraph")
     assert "The same for every cell: augment.flip yes · batch_size 32 · lr 0.001" in said
     assert not [t for t in made.tables() if t.name.startswith("recipe.") and t is not table]
+
+
+def test_what_test_examples_say_of_accuracy_is_told_of_no_other_metric():
+    records = tuple(replace(r, details={**r.details, "right": "8A==", "asked": 8}) for r in homework().records)
+    by_accuracy, by_f1 = (replace(homework(), records=records, primary=p) for p in ("accuracy", "macro_f1"))
+    assert "over test examples" in answer_of(by_accuracy)
+    assert "macro-F1" in answer_of(by_f1)
+    assert "over test examples" not in answer_of(by_f1)

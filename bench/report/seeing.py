@@ -92,7 +92,7 @@ def _tiles(seen: Explained, i: int) -> list[Tile]:
     said, true = classes[int(arrays["predicted"][i])], classes[int(arrays["labels"][i])]
     tone = "right" if said == true else "wrong"
     picture, maps = arrays["pictures"][i], arrays["maps"][i]
-    words = (f"true: {true}", f"says: {said} {float(arrays['confidence'][i]):.2f}")
+    words = (f"true: {true}", f"says: {said}", f"confidence: {float(arrays['confidence'][i]):.2f}")
     tiles = [
         Tile(picture, words, "right" if tone == "right" else "wrong"),
         Tile(overlaid(picture, maps[0]), (f"for {said}",)),
