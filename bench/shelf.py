@@ -1,4 +1,4 @@
-"""What lies beside the records of a study: test predictions, the pictures behind them, where models look, surveys."""
+"""What lies beside the records of a study: test predictions, the examples behind them, where models look, surveys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.survey import Survey, loads
+from bench.errors import printable
+from bench.survey import TEXTS, Survey, loads
 from bench.tensors import id_of, notes
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from bench.record import Record
     from bench.store import Store
 
-PIXELS = "pixels"
-
+PIXELS, TOKENS = "pixels", "tokens"
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -51,19 +51,24 @@ class Predictions(Answers):
 
 
 # Goes up when other maps would be made of the same cell.
-EXPLAINED_VERSION = 1
+EXPLAINED_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Where a cell's model looks in some of its test pictures, the right ones first.
+    """Where a cell's model looks in some of its test examples, the right ones first.
 
     `about` has the `version`, how many `examples` were asked for and, when there is nothing to be seen, the `reason`;
-    else the `place` in the network, its `grid` of rows and columns, the `classes`, and the `levels`: what was drawn
-    anew for the test by random weights. Arrays: `index`, `labels`, `predicted` int64 [n], `confidence` float32 [n],
-    `pictures` uint8 [n, edge, edge] or [n, edge, edge, 3], `maps` uint8 [n, 2, edge, edge] of the predicted class and
-    of the true one, `drawn` uint8 [levels, m, edge, edge] of the predicted class of the first m pictures, and
-    `agreement` float32 [levels, m], the rank correlation of these with the maps of the trained weights.
+    else the `modality`, the `place` in the network, the `classes`, and the `levels`: what was drawn anew for the test
+    by random weights. Arrays: `index`, `labels`, `predicted` int64 [n], `confidence` float32 [n], and `agreement`
+    float32 [levels, m], the rank correlation of what is seen of the first m examples with the trained weights and
+    without.
+
+    Of pictures: `pictures` uint8 [n, edge, edge] or [n, edge, edge, 3], `maps` uint8 [n, 2, edge, edge] of the
+    predicted class and of the true one, `drawn` uint8 [levels, m, edge, edge] of the predicted class of the first m
+    pictures; `about` has the `grid` of rows and columns. Of texts: `lengths` int64 [n], `scores` float32 [total] of
+    their tokens for the predicted class, end to end, and `gap` float32 [n], the part by which their sum is off;
+    `about` has the `pieces` of each text, which are the text, and how many `steps` the integral took.
     """
 
     about: Mapping[str, Any]
@@ -74,8 +79,14 @@ class Explained:
         """Why there is nothing to be seen, if so."""
         return self.about.get("reason")
 
+    @property
+    def modality(self) -> str:
+        """What kind of examples they are; pictures where a file does not say."""
+        return str(self.about.get("modality", "image"))
 
-ARRAYS = ("index", "labels", "predicted", "confidence", "pictures", "maps", "drawn", "agreement")
+
+OF_ALL = ("index", "labels", "predicted", "confidence", "agreement")
+ARRAYS = {"image": (*OF_ALL, "pictures", "maps", "drawn"), "text": (*OF_ALL, "lengths", "scores", "gap")}
 
 
 def read_predictions(path: Path) -> Predictions | None:
@@ -114,7 +125,9 @@ class Shelf:
                 about = json.loads(str(file["about"]))
                 if about["version"] != EXPLAINED_VERSION:
                     return None
-                return Explained(about, {} if "reason" in about else {name: file[name] for name in ARRAYS})
+                found = Explained(about, {})
+                arrays = () if found.reason is not None else ARRAYS[found.modality]
+                return Explained(about, {name: file[name] for name in arrays})
         except (OSError, KeyError, TypeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
             return None
 
@@ -125,7 +138,7 @@ class Shelf:
         """
         import numpy as np
 
-        folder = self._pixels(record, split)
+        folder = self._prepared(PIXELS, record, split)
         found: dict[int, NDArray[np.uint8]] = {}
         for path in sorted(folder.glob("*.safetensors")) if folder is not None else ():
             found |= _rows(path, set(map(int, index)) - found.keys())
@@ -134,14 +147,37 @@ class Shelf:
         rows = np.stack([found[int(i)] for i in index])
         return rows[:, 0] if rows.shape[1] == 1 else np.ascontiguousarray(rows.transpose(0, 2, 3, 1))
 
-    def _pixels(self, record: Record, split: str) -> Path | None:
-        """Return the folder of a split's prepared pixels: named like those that the record says it learnt from."""
-        held = self.store.artifacts / PIXELS
-        for name in (str(used.get("id")) for used in record.artifacts if used.get("kind") == PIXELS):
+    def texts(self, record: Record, split: str, index: Sequence[int]) -> list[str] | None:
+        """Return the texts of a split, on one line each and as far as they are shown, or None.
+
+        They are read from what was kept beside the survey; no data set is opened.
+        """
+        try:
+            kept = json.loads(self.store.survey(record.cell.dataset).with_suffix(TEXTS).read_bytes())
+            return [printable(str(kept[str(int(i))])) for i in index] if split == "test" and len(index) else None
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
+
+    def lengths(self, record: Record, split: str, index: Sequence[int]) -> NDArray[np.int64] | None:
+        """Return in how many tokens the model of a record saw texts of a split, int64 [n], or None."""
+        import numpy as np
+
+        folder = self._prepared(TOKENS, record, split)
+        found: dict[int, int] = {}
+        for path in sorted(folder.glob("*.safetensors")) if folder is not None else ():
+            found |= _lengths(path)
+        if not len(index) or any(int(i) not in found for i in index):
+            return None
+        return np.array([found[int(i)] for i in index], np.int64)
+
+    def _prepared(self, kind: str, record: Record, split: str) -> Path | None:
+        """Return the folder of a split's prepared examples: named like those that the record says it learnt from."""
+        held = self.store.artifacts / kind
+        for name in (str(used.get("id")) for used in record.artifacts if used.get("kind") == kind):
             for path in sorted((held / name).glob("*.safetensors")):
                 try:
                     identity = json.loads(notes(path)["identity"])
-                    return held / id_of(PIXELS, {**identity, "split": split})
+                    return held / id_of(kind, {**identity, "split": split})
                 except (OSError, ValueError, KeyError, TypeError):
                     continue
         return None
@@ -193,5 +229,16 @@ def _rows(path: Path, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
             places = np.flatnonzero(np.isin(keys, sorted(wanted)))
             rows = file.get_slice("rows")
             return {int(keys[at]): rows[int(at) : int(at) + 1][0] for at in places}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _lengths(path: Path) -> dict[int, int]:
+    """Return how long the rows of a file are, by their keys; a damaged file has none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return dict(zip(file.get_tensor("keys").tolist(), file.get_tensor("lengths").tolist(), strict=True))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return {}

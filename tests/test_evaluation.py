@@ -143,7 +143,7 @@ def test_pictures_that_are_not_kept_leave_a_table_that_names_the_examples(tmp_pa
     found = looked(shelved(tmp_path))
     assert not {"surest-mistakes", "hard-examples"} & figures(found).keys()
     assert table(found, "surest-mistakes").rows[0][0].text.startswith("test/1")
-    assert "pictures are not kept" in table(found, "surest-mistakes").caption
+    assert "pictures or texts are not kept" in table(found, "surest-mistakes").caption
 
 
 def test_a_class_that_is_missing_from_test_is_a_dash_with_its_reason(tmp_path):
@@ -247,7 +247,7 @@ def test_a_run_is_looked_at_closer_with_its_pictures_and_by_patient(tmp_path):
     text = (tmp_path / "reports" / "toy" / "index.md").read_text(encoding="utf-8")
     assert "Thresholds were chosen on the 8 validation examples" in text
     assert "Errors by group of examples" in text
-    assert "pictures are not kept" not in text
+    assert "texts are not kept" not in text
     with browser() as chromium, opened(chromium, tmp_path / "reports" / "toy" / "index.html", PHONE) as seen:
         assert not seen.complaints
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]

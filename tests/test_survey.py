@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,10 @@ from bench.report.page import Block, Figure, Heading, Page, Paragraph
 from bench.report.study import sections
 from bench.shelf import Shelf
 from bench.store import Store
-from bench.survey import Survey, dumps, loads
+from bench.survey import SHOWN_SIGNS, Survey, dumps, loads
 from bench.survey import look as looking
 from bench.survey.look import survey
+from bench.survey.texts import excerpts
 from bench.survey.twins import Prints, near, perceptual
 
 Picture = np.ndarray[Any, Any]
@@ -184,18 +186,28 @@ def test_the_sheet_has_a_row_for_each_class_and_is_the_same_each_time() -> None:
 
 
 def test_texts_are_counted_and_their_twins_are_found() -> None:
-    texts = ["so good", "so bad", "very very good indeed", "so good"]
+    texts = ["so good", "so bad", "very very good indeed", "so good", ":-)"]
+    tested = ["so bad", "Very, very good \n indeed!", ":-(", "good so"]
     given = {
-        "train": Examples(["a", "b", "c", "d"], np.array([1, 0, 1, 0]), lambda i: texts[i]),  # type: ignore[arg-type,return-value]
-        "test": Examples(["e"], np.array([1]), lambda i: "so bad"),  # type: ignore[arg-type,return-value]
+        "train": Examples(list("abcde"), np.array([1, 0, 1, 0, 1]), lambda i: texts[i]),  # type: ignore[arg-type,return-value]
+        "test": Examples(list("fghi"), np.array([1, 1, 0, 1]), lambda i: tested[i]),  # type: ignore[arg-type,return-value]
     }
     found, sheet = survey("texts", "text", ["bad", "good"], given)
     assert sheet is None
     assert found.pictures is None
-    assert found.words == {"train": (2, 2, 4), "test": (2, 2, 2)}
+    assert found.texts is not None
+    assert found.texts.words == {"train": (1, 2, 2, 2, 4), "test": (1, 1, 2, 2, 4)}
+    assert found.texts.samples == (("so bad", "so good"), ("so good", "very very good indeed", ":-)"))
     assert found.twins is not None
-    assert (found.twins.exact, found.twins.other_label, found.twins.conflicting) == (1, 1, 1)
-    assert "Words of a train text: 2 to 4, median 2." in told(found)
+    assert (found.twins.exact, found.twins.near, found.twins.other_label, found.twins.conflicting) == (1, 1, 1, 1)
+    assert [(pair.test, pair.train, pair.exact) for pair in found.twins.pairs] == [("f", "b", True), ("g", "c", False)]
+    said = told(found)
+    assert "Words of a train text: 1 to 4, half of them 2 to 2, median 2." in said
+    assert "are in the training pool as well, and 1 of them but for case and signs; 1 of them under" in said
+    assert loads(dumps(found)) == found
+    held = json.loads(excerpts({0: "a\u202eb\n c", 7: "w " * 900}))
+    assert held["0"] == "a\u202eb c"
+    assert len(held["7"]) == SHOWN_SIGNS
 
 
 def test_a_survey_is_read_back_as_it_was_written() -> None:

@@ -75,6 +75,22 @@ def by_group(right: NDArray[np.bool_], groups: NDArray[np.int64] | None, least: 
     return sorted(found, key=lambda one: (one.accuracy, -one.count))
 
 
+def by_length(right: NDArray[np.bool_], lengths: NDArray[np.int64] | None) -> list[Slice] | None:
+    """Return the examples by length in quarters, the shortest first; of equal length all are in one.
+
+    `lengths` int64 [n]. None where they are not known, or all are alike.
+    """
+    if lengths is None or len(np.unique(lengths)) < 2:
+        return None
+    bounds = np.unique(np.quantile(lengths, (0.25, 0.5, 0.75), method="lower"))
+    bins = np.searchsorted(bounds, lengths, side="left")
+    names = [
+        "" if not len(held) else f"{held.min()}" if held.min() == held.max() else f"{held.min()} to {held.max()}"
+        for held in (lengths[bins == b] for b in range(len(bounds) + 1))
+    ]
+    return _sliced(right, bins, names)
+
+
 def hardest(right: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the places of the examples that any of several models got wrong, and by how many; most first.
 

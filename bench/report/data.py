@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.errors import printable
 from bench.report.canvas import COLOURS, Drawing, new_canvas, one_plot, own_style, saved
 from bench.report.page import Block, Bullets, Fold, Heading, Paragraph, Span, Table, Words
 from bench.report.study import Section, Study
 from bench.report.units import MISSING, listing, sentence, significant
-from bench.survey import CELL_PX, GAP_PX, Pictures, Survey, Twins
+from bench.survey import CELL_PX, GAP_PX, Pictures, Survey, Texts, Twins
 
 if TYPE_CHECKING:
     from bench.report.page import Figure
@@ -25,6 +26,8 @@ MOST_BARS, MOST_ROWS = 30, 60
 # More data sets than this are told of in words alone.
 MOST_DRAWN = 4
 SHEET_CELL_INCHES, LONGEST_NAME = 0.62, 24
+# Texts of more classes are opened by the reader.
+MOST_OPEN = 4
 # What stands beside the rows of the sheet.
 NAME_INCHES, LETTER_INCHES, WIDEST_INCHES = 0.3, 0.09, 7.0
 
@@ -91,6 +94,7 @@ def section(data: Sequence[Surveyed], level: int) -> list[Block]:
         blocks += about(one, prefix)
         if len(data) <= MOST_DRAWN:
             blocks += _drawings(one, prefix)
+            blocks += _texts(one, prefix)
         blocks += _counts(one, prefix)
     return blocks
 
@@ -105,8 +109,8 @@ def about(one: Surveyed, prefix: str = "") -> Iterator[Block]:
         facts.append((Span(_groups(survey.groups)),))
     if survey.pictures is not None:
         facts += [(Span(text),) for text in _pictures(survey, survey.pictures)]
-    for split, (least, median, most) in (survey.words or {}).items():
-        facts.append((Span(f"Words of a {split} text: {least:,} to {most:,}, median {median:,}."),))
+    if survey.texts is not None:
+        facts += [(Span(text),) for text in _lengths(survey, survey.texts)]
     if twins is not None:
         facts += [(Span(text),) for text in _twins(survey, twins)]
     yield Bullets(tuple(facts))
@@ -181,6 +185,26 @@ def _pictures(survey: Survey, found: Pictures) -> Iterator[str]:
         yield f"Of the pictures{looked}, {listing(odd)}."
 
 
+def _lengths(survey: Survey, found: Texts) -> Iterator[str]:
+    for split, (least, low, median, high, most) in found.words.items():
+        yield (
+            f"Words of a {split} text: {least:,} to {most:,}, half of them {low:,} to {high:,}, median {median:,}"
+            f"{_looked(survey, {split: found.looked[split]})}."
+        )
+
+
+def _texts(one: Surveyed, prefix: str) -> Iterator[Block]:
+    """Yield a table of texts of each class, opened by the reader where there are many classes."""
+    if one.survey.texts is None:
+        return
+    held = list(zip(one.survey.classes, one.survey.texts.samples, strict=False))
+    rows = tuple((Span(name), Span(printable(text))) for name, samples in held for text in samples)
+    left = len(one.survey.classes) - len(held)
+    caption = "Texts drawn from the training pool" + (f"; {left} more classes are not shown." if left else ".")
+    table = Table(f"{prefix}samples", ("class", "text"), rows, 2, caption)
+    yield table if len(held) <= MOST_OPEN else Fold(f"Texts of {len(held)} classes", (table,))
+
+
 def _looked(survey: Survey, looked: Mapping[str, int]) -> str:
     """Say how many were drawn to be looked at, where that were not all."""
     whole = {split: survey.total(split) for split in looked}
@@ -196,8 +220,11 @@ def _share(twins: Twins) -> float:
 
 def _leak(survey: Survey, twins: Twins, of: str = "") -> Words:
     both, tested = twins.exact + twins.near, twins.compared["test"]
-    nearly = f", and {twins.near:,} of them nearly" if twins.exact and twins.near else ""
-    what = f"are in the training pool as well{nearly}" if twins.exact else "are nearly the same as training examples"
+    how, alike = "nearly", "are nearly the same as"
+    if survey.texts is not None:
+        how, alike = "but for case and signs", "have the words of"
+    nearly = f", and {twins.near:,} of them {how}" if twins.exact and twins.near else ""
+    what = f"are in the training pool as well{nearly}" if twins.exact else f"{alike} training examples"
     other = f"; {twins.other_label:,} of them under another label" if twins.other_label else ""
     text = (
         f" {both:,} of {tested:,} test examples ({significant(100 * _share(twins), 2)} %) {what}{other}. A model that "
@@ -210,6 +237,7 @@ def _leak(survey: Survey, twins: Twins, of: str = "") -> Words:
 def _twins(survey: Survey, twins: Twins) -> Iterator[str]:
     if not twins.exact + twins.near:
         how = ", neither value for value nor by perceptual hash" if survey.pictures is not None else ""
+        how = ", nor one with the same words" if survey.texts is not None else how
         yield f"No test example is in the training pool as well{how}{_looked(survey, twins.compared)}."
     twice = [f"{count:,} in {split}" for split, count in twins.repeated.items() if count]
     if twice:

@@ -1,4 +1,4 @@
-"""Single examples on a page: a sheet of pictures where the store has them, else a table that names them."""
+"""Single examples on a page: a sheet of pictures or a table of texts where the store has them, else their numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gallery(
 ) -> Block:
     """Return the examples, at least one, as the model of a record saw them; each must have the same words.
 
-    Nothing is decoded for it: where the prepared pictures are not kept, the numbers of the examples stand in a table.
+    Nothing is decoded for it: where pictures or texts are not kept, the numbers of the examples stand in a table.
     """
     shown = shown[:MOST]
     pictures = shelf.pictures(record, split, [one.index for one in shown])
@@ -41,6 +41,11 @@ def gallery(
         first = ", ".join(f"{key} {text}" for key, text in shown[0].words.items())
         alt = f"{len(tiles)} pictures of the {split} split with words under them; the first: {first}."
         return sheet(f"{prefix}{name}", tiles, alt, caption)
+    texts = shelf.texts(record, split, [one.index for one in shown])
     rows = tuple((Span(f"{split}/{one.index}"), *(Span(text) for text in one.words.values())) for one in shown)
     head = ("example", *shown[0].words)
-    return Table(name, head, rows, len(head), f"{caption} Their pictures are not kept with these results.")
+    if texts is None:
+        caption = f"{caption} Their pictures or texts are not kept with these results."
+        return Table(name, head, rows, len(head), caption)
+    rows = tuple((*row, Span(text)) for row, text in zip(rows, texts, strict=True))
+    return Table(name, (*head, "text"), rows, len(head) + 1, caption)

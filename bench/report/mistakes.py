@@ -12,6 +12,7 @@ from bench.quality.errors import (
     Slice,
     by_confidence,
     by_group,
+    by_length,
     confused_pairs,
     hardest,
     surest_mistakes,
@@ -37,7 +38,8 @@ def mistakes(of: Evaluated, others: Sequence[Predictions], shelf: Shelf, prefix:
     text = f"{wrong:,} of {total:,} test examples are wrong ({wrong / total:.1%}), by {of.chosen.told}."
     blocks: list[Block] = [Paragraph((Span(text),))]
     if wrong:
-        blocks += [_pairs(of), _by_class(of), _by_confidence(of), *_by_group(of), _surest(of, shelf, prefix)]
+        blocks += [_pairs(of), _by_class(of), _by_confidence(of), *_by_length(of, shelf), *_by_group(of)]
+        blocks.append(_surest(of, shelf, prefix))
     return [*blocks, *_hard(of, others, shelf, prefix), *_suspected(of, shelf, prefix)]
 
 
@@ -83,6 +85,16 @@ def _by_confidence(of: Evaluated) -> Table:
 
 
 SLICED = ("examples", "wrong", "part")
+
+
+def _by_length(of: Evaluated, shelf: Shelf) -> list[Block]:
+    """Return how often short and long examples go wrong; nothing where they have no lengths."""
+    lengths = shelf.lengths(of.chosen.record, "test", of.predictions.index.tolist())
+    found = by_length(of.probabilities.argmax(axis=1) == of.labels, lengths)
+    if not found:
+        return []
+    caption = "Errors by length, about a quarter of the test examples each: in tokens, as they were cut for the model."
+    return [Table("errors_by_length", ("tokens", *SLICED), _sliced(found), 1, caption)]
 
 
 def _by_group(of: Evaluated) -> list[Block]:

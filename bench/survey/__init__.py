@@ -14,9 +14,13 @@ from bench.cell import canonical
 from bench.registry import adapter, strict
 
 # Goes up when a survey says something else of the same data.
-SCHEMA = 1
+SCHEMA = 2
 # The sheet of sample pictures: the edge of each square, and what is between them.
 CELL_PX, GAP_PX = 56, 4
+# No more of a text is shown.
+SHOWN_SIGNS = 400
+# What the file of the texts of the test split ends in, beside the survey.
+TEXTS = ".texts.json"
 
 
 @strict
@@ -58,6 +62,21 @@ class Pictures:
 
 @strict
 @dataclass(frozen=True)
+class Texts:
+    """What the texts are like that were looked at.
+
+    looked   how many of each split: all, or so many drawn
+    words    the least, the three quartiles and the most words of a text of each split
+    samples  of each of the first classes some training texts, as far as they are shown
+    """
+
+    looked: dict[str, int]
+    words: dict[str, tuple[int, int, int, int, int]]
+    samples: tuple[tuple[str, ...], ...]
+
+
+@strict
+@dataclass(frozen=True)
 class Pair:
     """A test example and the training example that is the same or nearly so, by their ids."""
 
@@ -73,7 +92,7 @@ class Twins:
 
     compared     how many of each split were compared
     exact        test examples that are in the training pool as well, value for value
-    near         further test examples that nearly are
+    near         further test examples that nearly are: pictures to the eye, texts but for case and signs
     other_label  of both, those whose twin has another label
     pairs        some of them
     repeated     examples of each split that repeat an earlier one of the same split
@@ -94,8 +113,7 @@ class Twins:
 class Survey:
     """A look at a data set: its classes and the examples of each in each split, and what else there is to be said.
 
-    `groups` are the groups of each split and those in "both"; `words` the least, median and most words of a text in
-    each split. What does not apply is None.
+    `groups` are the groups of each split and those in "both". What does not apply is None.
     """
 
     dataset: str
@@ -104,7 +122,7 @@ class Survey:
     groups: dict[str, int] | None
     pictures: Pictures | None
     twins: Twins | None
-    words: dict[str, tuple[int, int, int]] | None
+    texts: Texts | None
 
     def total(self, split: str) -> int:
         """Return how many examples a split has."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 from collections import Counter
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from bench.datasets import Examples
 from bench.machine import cores
-from bench.survey import CELL_PX, GAP_PX, Pair, Pictures, Size, Survey, Twins
-from bench.survey.twins import EDGE_PX, Prints, near, repeated, same
+from bench.survey import CELL_PX, GAP_PX, Pair, Pictures, Size, Survey, Twins, texts
+from bench.survey.twins import EDGE_PX, Prints, near, repeated, same, value_of
 
 SPLITS = ("train", "test")
 # Examples that are looked at: all of a split up to so many, fewer where pictures are large, and never fewer than LEAST.
@@ -61,7 +60,7 @@ def survey(
     `say` is told now and then how far it is. What is drawn, where not all is looked at, is the same each time.
     """
     counts = {s: tuple(np.bincount(examples[s].labels, minlength=len(classes)).tolist()) for s in SPLITS}
-    pictures, words, sheet = None, None, None
+    pictures, read, sheet = None, None, None
     if modality == "image":
         seen = _Looking(examples, say).all()
         prints = {split: Prints(found.values, found.thumbs) for split, found in seen.items()}
@@ -69,12 +68,17 @@ def survey(
         sheet = _sheet(examples["train"], len(classes))
         index = {split: found.index for split, found in seen.items()}
     else:
-        index = {split: _drawn(split, len(examples[split].labels), MOST[split]) for split in SPLITS}
-        texts = {split: [str(examples[split].read(int(i))) for i in index[split]] for split in SPLITS}
-        prints = {split: Prints([_hash(t.encode()) for t in held], None) for split, held in texts.items()}
-        words = {split: _spread([len(text.split()) for text in held]) for split, held in texts.items()}
+        index = drawn(examples)
+        held = texts.read(examples, index)
+        prints = {split: texts.prints_of(held[split]) for split in SPLITS}
+        read = texts.looked_at(held, examples["train"].labels[index["train"]], len(classes))
     twins = _twins(prints, index, examples)
-    return Survey(dataset, tuple(classes), counts, _groups(examples), pictures, twins, words), sheet
+    return Survey(dataset, tuple(classes), counts, _groups(examples), pictures, twins, read), sheet
+
+
+def drawn(examples: Mapping[str, Examples]) -> dict[str, NDArray[np.int64]]:
+    """Return the places of the examples of each split that are looked at, where each of them is small."""
+    return {split: _drawn(split, len(examples[split].labels), MOST[split]) for split in SPLITS}
 
 
 class _Looking:
@@ -147,7 +151,7 @@ def _alike(index: NDArray[np.int64], stack: NDArray[np.uint8]) -> _Seen:
     values /= 255
     return _Seen(
         index=index,
-        values=[_hash(head + row.tobytes()) for row in flat],
+        values=[value_of(head + row.tobytes()) for row in flat],
         shapes=np.tile(np.array([height, width, channels], np.int64), (n, 1)),
         thumbs=np.rint(thumbs).clip(0, 255).astype(np.uint8),
         mean=_three(values.mean(axis=(1, 2), dtype=np.float64)),
@@ -168,10 +172,6 @@ def _resizing(edge: int) -> NDArray[np.float32]:
     covered = np.minimum(bounds[1:, None], pixel + 1) - np.maximum(bounds[:-1, None], pixel)
     weights: NDArray[np.float32] = (covered.clip(0) * EDGE_PX / edge).astype(np.float32)
     return weights
-
-
-def _hash(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _joined(parts: Sequence[_Seen]) -> _Seen:

@@ -1,4 +1,4 @@
-"""Examples that are there twice: value for value, or, for pictures, to the eye.
+"""Examples that are there twice: value for value, or, for pictures, to the eye, and for texts word for word.
 
 The eye is a perceptual hash of 64 bits: the signs, against their median, of the 8 x 8 lowest frequencies of the
 picture in grey at 32 x 32 (Zauner, Implementation and benchmarking of perceptual image hash functions, 2010). Two
@@ -7,6 +7,7 @@ pictures whose hashes are near are compared by their 32 x 32 pixels, since simpl
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,10 +26,19 @@ FLAT = 2.0
 
 @dataclass(frozen=True)
 class Prints:
-    """What examples are known by: hashes of what they hold, and of pictures small ones in grey, uint8 [n, 32, 32]."""
+    """What examples are known by: hashes of what they hold, and what tells those that are nearly the same.
+
+    Of pictures that are small ones in grey, uint8 [n, 32, 32]; of texts hashes of their words, empty without any.
+    """
 
     values: Sequence[bytes]
     thumbs: NDArray[np.uint8] | None
+    words: Sequence[bytes] = ()
+
+
+def value_of(content: bytes) -> bytes:
+    """Return a hash of what an example holds."""
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def perceptual(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -47,16 +57,21 @@ def perceptual(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def same(train: Prints, test: Prints) -> dict[int, int]:
     """Return, for each test example that is in the training pool value for value, its first place there."""
+    return _matched(train.values, test.values)
+
+
+def _matched(train: Sequence[bytes], test: Sequence[bytes]) -> dict[int, int]:
+    """Return the places of test hashes that are among the training's, each with the first place there."""
     first: dict[bytes, int] = {}
-    for i, value in enumerate(train.values):
+    for i, value in enumerate(train):
         first.setdefault(value, i)
-    return {i: first[value] for i, value in enumerate(test.values) if value in first}
+    return {i: first[value] for i, value in enumerate(test) if value and value in first}
 
 
 def near(train: Prints, test: Prints, without: dict[int, int]) -> dict[int, int]:
-    """Return, for each further test picture that is nearly a training picture, the one that it is most like."""
+    """Return, for each further test example that is nearly a training example, the one that it is most like."""
     if train.thumbs is None or test.thumbs is None:
-        return {}
+        return {i: j for i, j in _matched(train.words, test.words).items() if i not in without}
     found: dict[int, tuple[float, int]] = {}
     ours, theirs = _Rows(test.thumbs), _Rows(train.thumbs)
     able = np.setdiff1d(np.flatnonzero(ours.deviation >= FLAT), np.array(list(without), np.int64))
