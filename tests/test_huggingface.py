@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from bench.backbones import find
 from bench.backbones._inputs import Tokens
 from bench.errors import BenchError, OptionError, Skip, UnknownName, WeightsError
+from bench.measure.attributions import integrated_gradients
 
 transformers = pytest.importorskip("transformers")
 
@@ -115,6 +116,27 @@ def test_logits_do_not_depend_on_padding(kind, pooling, folders):
             torch.testing.assert_close(
                 network(tokens(network, more=more)), network(tokens(network)), rtol=1e-4, atol=1e-5
             )
+
+
+@pytest.mark.parametrize("length", [6, 64])
+def test_pieces_are_the_text_and_as_many_as_the_tokens(length, folders):
+    tokenizer = find(named(folders("bert"))).build(2, True, 0).inputs.tokenizer
+    text = "A film,  the plot was\ndully moving: plays! \U0001f600"
+    pieces = tokenizer.pieces(text, length)
+    assert len(pieces) == len(tokenizer.encode([text], length)[0])
+    assert (pieces[0], pieces[-1]) == ("[CLS] ", " [SEP]")
+    assert text.startswith("".join(pieces[1:-1]))
+    assert length == 6 or text == "".join(pieces[1:-1])
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_the_scores_of_tokens_add_up(kind, folders):
+    network = find(named(folders(kind))).build(2, True, 0)
+    x, classes = tokens(network), torch.tensor([0, 1, 0])
+    found = integrated_gradients(network, x, classes, 64)
+    torch.testing.assert_close(found.scores.sum(dim=1), found.whole, rtol=1e-2, atol=1e-4)
+    assert found.scores.abs().max() > 1e-4
+    assert (found.scores[~x.mask] == 0).all()
 
 
 def test_cls_goes_through_the_librarys_own_pooler(folders):

@@ -87,13 +87,18 @@ class PictureInputs:
 class Tokenizer(Protocol):
     """Turns texts into ids of tokens, below `vocabulary`; `digest` names everything that can change an id.
 
-    `encode` gives, for each text, at most `length` ids with those that mark its ends.
+    `encode` gives, for each text, at most `length` ids with those that mark its ends, and `pieces` what of a text each
+    of these ids stands for, ends by their names: one after the other they are the text. `blank` is the id of a token
+    that says nothing: padding.
     """
 
     digest: str
     vocabulary: int
+    blank: int
 
     def encode(self, texts: Sequence[str], length: int) -> list[list[int]]: ...
+
+    def pieces(self, text: str, length: int) -> list[str]: ...
 
 
 @dataclass(frozen=True)

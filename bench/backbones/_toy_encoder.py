@@ -18,14 +18,19 @@ LAYERS = 2
 
 
 class Words:
-    """A token for each word: its hash; 0 marks the beginning and 1 the end."""
+    """A token for each word: its hash; 0 marks the beginning and 1 the end, which also stands for nothing."""
 
     digest = "toy words 1"
     vocabulary = WORDS
+    blank = 1
 
     def encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
         """Return ids, [beginning, a word each, end]."""
         return [[0, *(map(_hashed, text.split()[: length - 2])), 1] for text in texts]
+
+    def pieces(self, text: str, length: int) -> list[str]:
+        """Return the words, each with a blank before it, between the two ends."""
+        return ["[begin]", *(f" {word}" for word in text.split()[: length - 2]), " [end]"]
 
 
 def _hashed(word: str) -> int:

@@ -34,6 +34,7 @@ class Pieces:
         self._tokenizer = tokenizer
         self.digest = digest_of(folder)
         self.vocabulary = len(tokenizer)
+        self.blank = tokenizer.pad_token_id or 0
 
     def encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
         """Return the ids of each text, with those that mark its ends; what is too long is cut by the library."""
@@ -43,6 +44,19 @@ class Pieces:
         )  # fmt: skip
         ids: list[list[int]] = found["input_ids"]
         return ids
+
+    def pieces(self, text: str, length: int) -> list[str]:
+        """Return the stretch of the text that each token covers, with what stands between it and the one before."""
+        known = self._tokenizer.is_fast  # only these say where a token comes from
+        found = self._tokenizer(text, truncation=True, max_length=length, return_offsets_mapping=known)
+        names: list[str] = self._tokenizer.convert_ids_to_tokens(found["input_ids"])
+        if not known:
+            return [f" {name}" for name in names]
+        pieces, end = [], 0
+        for name, (_, last) in zip(names, found["offset_mapping"], strict=True):
+            pieces.append(text[end:last] if last > end else f" {name}" if pieces else f"{name} ")
+            end = max(end, last)
+        return pieces
 
 
 def build(

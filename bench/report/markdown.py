@@ -13,6 +13,7 @@ from bench.report.page import (
     Heading,
     Page,
     Paragraph,
+    Shaded,
     Span,
     Table,
     Verbatim,
@@ -55,6 +56,9 @@ def _block(block: Block) -> str:
         case Verbatim():
             fence = "`" * max(3, max((len(run) for run in re.findall(r"`+", block.text)), default=0) + 1)
             return f"{fence}text\n{block.text.rstrip()}\n{fence}"
+        case Shaded():
+            pieces = (f"{escape(p.text)}({escape(p.told)})" if p.told else escape(p.text) for p in block.pieces)
+            return f"<sub>{_words(block.words)}</sub><br>{''.join(pieces)}"
         case Fold():
             inside = "\n\n".join(_block(b) for b in block.blocks)
             title = html.escape(block.title)

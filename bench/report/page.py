@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 Style = Literal["", "strong", "em", "code"]
 
@@ -74,6 +74,23 @@ class Verbatim:
     text: str
 
 
+class Piece(NamedTuple):
+    """A piece of a text, with the blank before it; `share` is from -1, against, to 1, for, and `told` a number."""
+
+    text: str
+    share: float
+    told: str
+
+
+@dataclass(frozen=True)
+class Shaded:
+    """A text whose pieces are shaded, under words about it."""
+
+    kind: ClassVar[str] = "shaded"
+    words: Words
+    pieces: tuple[Piece, ...]
+
+
 @dataclass(frozen=True)
 class Fold:
     """Blocks that a reader opens."""
@@ -83,7 +100,7 @@ class Fold:
     blocks: tuple[Block, ...]
 
 
-Block = Heading | Paragraph | Bullets | Table | Figure | Verbatim | Fold
+Block = Heading | Paragraph | Bullets | Table | Figure | Verbatim | Shaded | Fold
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""Where the best model of each data set looks: its answers with Grad-CAM, and what random weights make of that."""
+"""Where the best model of each data set looks: its answers under maps or shades, held against random weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.best import best
 from bench.report.page import Block, Figure, Heading, Paragraph, Span
+from bench.report.reading import reading
 from bench.report.sheet import Tile, sheet
 from bench.report.study import Line, Section, Study, value
 from bench.report.units import metric
@@ -56,18 +57,23 @@ def _one(study: Study, record: Record, section: Section, line: Line, prefix: str
         return [
             Paragraph((Span(f"Of {who} it cannot be shown where it looks: {seen.reason}. Its id is "), cell), "note")
         ]
-    rows, columns = seen.about["grid"]
     score = f"{metric(study.primary)} {value(record, f'metrics.{study.primary}'):.3f} on test"
     told = (
         f"The one cell with the highest {metric(study.primary)} is looked at, so its score is a little flattered: "
         f"{who} ({score}), cell "
     )
+    how, shown = VIEWS[seen.modality](seen, prefix)
+    return [Paragraph((Span(told), cell, Span(f". {how}"))), *shown]
+
+
+def _pictures(seen: Explained, prefix: str) -> tuple[str, list[Block]]:
+    """Return how it is seen where a model looks in pictures, and these."""
+    rows, columns = seen.about["grid"]
     how = (
-        f". The bright places of a map are where the logit of a class comes from (Grad-CAM at {seen.about['place']}, "
+        f"The bright places of a map are where the logit of a class comes from (Grad-CAM at {seen.about['place']}, "
         f"{rows} x {columns} places): they say where the model looked, not that it was right to."
     )
-    blocks: list[Block] = [Paragraph((Span(told), cell, Span(how)))]
-    return [*blocks, *_sheets(seen, prefix), *_tried(seen, prefix)]
+    return how, [*_sheets(seen, prefix), *_tried(seen, prefix)]
 
 
 def _sheets(seen: Explained, prefix: str) -> list[Figure]:
@@ -138,3 +144,7 @@ def overlaid(picture: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.
     cover = (heat / 255 * COVER)[..., None]
     mixed: NDArray[np.uint8] = np.rint(grey[..., None] * (1 - cover) + colours * cover).astype(np.uint8)
     return mixed
+
+
+# How it is shown what a model goes by, by what it looks at.
+VIEWS: Mapping[str, Callable[[Explained, str], tuple[str, list[Block]]]] = {"image": _pictures, "text": reading}
