@@ -52,7 +52,8 @@ class Pieces:
         names: list[str] = self._tokenizer.convert_ids_to_tokens(found["input_ids"])
         if not known:
             return [f" {name}" for name in names]
-        pieces, end = [], 0
+        pieces: list[str] = []
+        end = 0
         for name, (_, last) in zip(names, found["offset_mapping"], strict=True):
             pieces.append(text[end:last] if last > end else f" {name}" if pieces else f"{name} ")
             end = max(end, last)
