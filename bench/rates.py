@@ -6,6 +6,7 @@ own, and as many as it is planned to have: what stops early leaves the end of it
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, inf, pi
@@ -16,20 +17,20 @@ from bench.registry import choice, strict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(ABC):
     """The contract of a schedule. Where it `watches` validation, the recipe has to hold examples out for that."""
 
     watches: ClassVar[bool] = False
 
     name: str
 
+    @abstractmethod
     def part(self, step: int, steps: int, epoch: int, cuts: int) -> float:
         """Return the rate of a step as a part of its peak, in [0, 1].
 
         `step` is its number of `steps`, and `epoch` that of its epoch, both from 0; `cuts` is what `cuts_after` said
         of the evaluations before it.
         """
-        raise NotImplementedError
 
     def cuts_after(self, judged: Sequence[tuple[float, float]]) -> int:
         """Return how often the rate is cut after evaluations, each a loss and an accuracy."""
@@ -76,9 +77,9 @@ class Warmed(Schedule):
         first = min(round(self.warmup * steps) if self.warmup < 1 else int(self.warmup), steps)
         return (step + 0.5) / first if step < first else self.after((step - first + 0.5) / (steps - first))
 
+    @abstractmethod
     def after(self, done: float) -> float:
         """Return the part of the peak when a part of the steps after the warm-up is done, in (0, 1)."""
-        raise NotImplementedError
 
 
 @strict

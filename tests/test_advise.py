@@ -183,7 +183,7 @@ def two(seeds: int):
 
 def test_the_gap_has_an_interval_over_test_examples_too():
     of, _, (a, b) = two(3)
-    found = over_examples(a, b, 100)
+    found = over_examples(a, b, 100, "accuracy")
     assert found.mean == pytest.approx(0.10)
     assert found.low < 0.10 < found.high
     (counsel,) = advised(of, Limits(), None)
@@ -192,8 +192,8 @@ def test_the_gap_has_an_interval_over_test_examples_too():
 
 def test_single_runs_are_compared_by_mcnemar():
     of, _, (a, b) = two(1)
-    assert single_runs(a, b, 100).p < 0.001
-    assert single_runs(*two(2)[2], 100) is None
+    assert single_runs(a, b, 100, "accuracy").p < 0.001
+    assert single_runs(*two(2)[2], 100, "accuracy") is None
     (counsel,) = advised(of, Limits(), None)
     assert "no verdict from 1 seed; on the same test examples p < 0.001 (McNemar)" in counsel.text(400)
 
@@ -204,7 +204,7 @@ def test_answers_of_other_test_sets_are_not_compared():
          record(cell("full_finetune"), 0.5, details=answered(0.5, 0, 404))]
     )  # fmt: skip
     (section,) = sections(of)
-    assert over_examples(*section.lines, 100) is None
+    assert over_examples(*section.lines, 100, "accuracy") is None
 
 
 # at a terminal

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import runs
+from asking import finished, inside, probabilities, told
 from PIL import Image
 
 import bench
 import suites
-from bench.cli import main
 from bench.datasets.image_folder import ImageFolder
 from bench.datasets.toy import draw
 from bench.errors import UsageError
@@ -50,18 +50,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished run."""
     folder = tmp_path_factory.mktemp("bars")
     pictures(folder / "bars")
-    ended = runs.bench(folder, "run", suites.write(folder, SUITE).name)
-    assert ended.returncode == 0, ended.stderr
-    assert "is not explained" not in ended.stdout
-    return folder
+    return finished(folder, suites.write(folder, SUITE))
 
 
 @pytest.fixture
 def here(done: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in the folder of the run, one thread, no GPU."""
-    monkeypatch.chdir(done)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    return done
+    return inside(done, monkeypatch)
 
 
 def best(folder: Path) -> str:
@@ -72,19 +66,8 @@ def best(folder: Path) -> str:
 
 def stored(folder: Path) -> dict[str, np.ndarray]:
     """Return the probabilities on test of the best cell, by the names of the pictures."""
-    found = Shelf(Store(folder / "results", "bars")).predictions(best(folder))
-    assert found is not None
-    powers = np.exp(found.logits.astype(float))
     names = ImageFolder(path=str(folder / "bars"), resolution=16).examples("test").ids
-    return {names[i]: p for i, p in zip(found.index, powers / powers.sum(axis=1, keepdims=True), strict=True)}
-
-
-def told(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
-    """Run `bench predict` and return its exit code, what it printed, and what it said beside that."""
-    with pytest.raises(SystemExit) as ended:
-        main(["predict", *map(str, words)])
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
+    return {names[i]: powers for i, powers in probabilities(folder, "bars", best(folder)).items()}
 
 
 # What a run leaves

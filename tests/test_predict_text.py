@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import runs
+from asking import finished, inside, probabilities, told
 
 import bench
 import suites
-from bench.cli import main
 from bench.datasets.toy_text import CLASSES, ToyText
 from bench.shelf import Shelf
 from bench.store import Store
@@ -38,18 +38,12 @@ READ_TRAIN = ToyText().examples("train").read
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished run."""
     folder = tmp_path_factory.mktemp("praise")
-    ended = runs.bench(folder, "run", suites.write(folder, SUITE).name, "--device", "cpu")
-    assert ended.returncode == 0, ended.stderr
-    assert "is not explained" not in ended.stdout
-    return folder
+    return finished(folder, suites.write(folder, SUITE))
 
 
 @pytest.fixture
 def here(done: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in the folder of the run, one thread, no GPU."""
-    monkeypatch.chdir(done)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    return done
+    return inside(done, monkeypatch)
 
 
 def cell(folder: Path) -> str:
@@ -60,18 +54,7 @@ def cell(folder: Path) -> str:
 
 def stored(folder: Path) -> dict[int, np.ndarray]:
     """Return the probabilities on test that the run kept, by the number of the text."""
-    found = Shelf(Store(folder / "results", "praise")).predictions(cell(folder))
-    assert found is not None
-    powers = np.exp(found.logits.astype(float))
-    return dict(zip(found.index.tolist(), powers / powers.sum(axis=1, keepdims=True), strict=True))
-
-
-def told(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
-    """Run `bench predict` and return its exit code, what it printed, and what it said beside that."""
-    with pytest.raises(SystemExit) as ended:
-        main(["predict", *map(str, words)])
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
+    return probabilities(folder, "praise", cell(folder))
 
 
 def test_a_text_of_the_test_split_has_the_probabilities_that_the_run_gave_it(here: Path) -> None:

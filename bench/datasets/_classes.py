@@ -1,4 +1,4 @@
-"""Classes of one data set among those of another, matched by name: a number may mean another thing elsewhere."""
+"""The names of classes, by which those of one data set are found among another's: a number may mean another there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.datasets import Facts
+
 MOST_NAMED = 12
+
+
+def names_of(facts: Facts, *labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the names of a data set's classes in label order: their numbers where it has none.
+
+    `labels` are those of its splits, int64 [n] each; the largest is the last class.
+    """
+    return facts.classes or tuple(map(str, range(max(int(split.max()) for split in labels) + 1)))
 
 
 def unknown(home: str, known: Sequence[str], name: str, classes: Sequence[str]) -> str | None:

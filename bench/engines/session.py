@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.backbones._network import Network
 from bench.cell import Cell
 from bench.datasets import Dataset, Examples, Facts, datasets, extent
+from bench.datasets._classes import names_of
 from bench.engines.account import Account, with_drift
 from bench.engines.elsewhere import Elsewhere, Tested, elsewhere
 from bench.engines.job import Job
@@ -144,7 +145,7 @@ class Session:
         examples = {split: opened(dataset, facts.digest, split) for split in ("train", "test")}
         labels = {split: found.labels for split, found in examples.items()}
         groups = {split: found.groups for split, found in examples.items() if found.groups is not None}
-        classes = facts.classes or tuple(str(c) for c in range(int(labels["train"].max()) + 1))
+        classes = names_of(facts, labels["train"])
         wrong = task.check(cell.size, len(classes), {k: len(v) for k, v in labels.items()})
         if wrong:
             raise BenchError(wrong)
@@ -181,8 +182,7 @@ class Session:
         for spec, own in zip(self.cell.also_test, self.cell.elsewhere(), strict=True):
             dataset, facts = _planned(own, spec["digest"])
             labels = opened(dataset, facts.digest, "test").labels
-            classes = facts.classes or tuple(map(str, range(int(labels.max()) + 1)))
-            tested = Tested(spec, labels, classes)
+            tested = Tested(spec, labels, names_of(facts, labels))
             found.append(elsewhere(tested, self._cache(dataset, learner.network), task, problem, rounds))
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets import datasets
+from bench.datasets._classes import names_of
 from bench.errors import BenchError
 from bench.files import replacing
 from bench.survey import TEXTS, dumps, texts
@@ -26,8 +27,7 @@ def make(spec: Mapping[str, Any], path: Path) -> str | None:
         dataset = datasets.create(spec)
         facts = dataset.facts()
         examples = {split: opened(dataset, facts.digest, split) for split in ("train", "test")}
-        most = max(int(found.labels.max()) for found in examples.values())
-        classes = facts.classes or tuple(map(str, range(most + 1)))
+        classes = names_of(facts, *(found.labels for found in examples.values()))
         found, sheet = survey(dataset.name, dataset.modality, classes, examples, log.info)
         if sheet is not None:
             _write(path.with_suffix(".png"), sheet)

@@ -9,7 +9,7 @@ from typing import Any
 from bench.backbones import find
 from bench.cell import Cell, canonical
 from bench.datasets import datasets
-from bench.datasets._classes import unknown
+from bench.datasets._classes import names_of, unknown
 from bench.errors import BenchError, OptionError, WeightsError
 from bench.tasks import tasks
 
@@ -54,7 +54,7 @@ def _known(spec: Mapping[str, Any], seen: dict[bytes, Any]) -> tuple[tuple[str, 
     if key not in seen:
         dataset = datasets.create(spec)
         labels = {split: dataset.examples(split).labels for split in ("train", "test")}
-        classes = dataset.facts().classes or tuple(map(str, range(int(labels["train"].max()) + 1)))
+        classes = names_of(dataset.facts(), labels["train"])
         seen[key] = classes, {split: len(found) for split, found in labels.items()}
     found: tuple[tuple[str, ...], dict[str, int]] = seen[key]
     return found

@@ -17,8 +17,6 @@ from bench.report.tables import NO_TIMING, ids
 from bench.report.units import MISSING, duration, listing, metric, p_value, seeds, signed, significant, spread
 
 MOST_OTHERS = 12
-# The metric that is a mean over test examples: what each of them says is in the records.
-RIGHT = "accuracy"
 KINDS: dict[Kind, str] = {
     "scratch": "training from scratch",
     "frozen": "a head on frozen features",
@@ -44,7 +42,7 @@ def answer(
     blocks: list[Block] = [Paragraph(_headline(fitting), "lead")]
     if tabled:
         blocks.append(_table(choices, primary))
-        blocks += _by_examples(choices) if primary == RIGHT else []
+        blocks += _by_examples(choices, primary)
     else:
         blocks.append(Bullets(tuple(_at_size(choice, primary) for choice in choices)))
     blocks += _left_out(choices)
@@ -122,12 +120,12 @@ def _doubted(line: Line, size: int) -> str:
     return "" if line.timed(size) else " (timing not valid)"
 
 
-def _by_examples(choices: Sequence[Choice]) -> list[Block]:
+def _by_examples(choices: Sequence[Choice], primary: str) -> list[Block]:
     """Say what the gaps would be on other test examples, where the records tell."""
     told = []
     for choice in choices:
         if len(choice.ranked) > 1:
-            found = over_examples(choice.ranked[0][0], choice.ranked[1][0], choice.size)
+            found = over_examples(choice.ranked[0][0], choice.ranked[1][0], choice.size, primary)
             if found is not None:
                 told.append(f"{signed(found.low)} to {signed(found.high)} at n = {choice.size}")
     words = f"With the same seeds and other test examples the best would be ahead by {listing(told)}."
@@ -145,7 +143,7 @@ def _at_size(choice: Choice, primary: str) -> Words:
         return (*words, Span("; nothing to compare it with."))
     second, other = choice.ranked[1]
     then = f", {spread(other)}{_price(second, choice.size)}. "
-    margin = _margin(choice, best, second, summary.mean - other.mean, primary == RIGHT)
+    margin = _margin(choice, best, second, summary.mean - other.mean, primary)
     words = (*words, Span("; then "), Span(second.label, "strong"), Span(then), Span(f"{margin}."))
     if choice.cheaper is None:
         return words
@@ -154,15 +152,15 @@ def _at_size(choice: Choice, primary: str) -> Words:
     return (*words, Span(" "), Span(choice.cheaper.label, "strong"), Span(cheaper))
 
 
-def _margin(choice: Choice, best: Line, second: Line, gap: float, by_example: bool) -> str:
-    """Say how far the runner-up is behind and whether that is shown, over seeds and, `by_example`, test examples."""
+def _margin(choice: Choice, best: Line, second: Line, gap: float, primary: str) -> str:
+    """Say how far the runner-up is behind and whether that is shown, over seeds and over test examples."""
     comparison = choice.comparison
     d = comparison.difference if comparison else None
     if comparison is None or d is None:
         return f"Gap {gap:.3f}, on other seeds: not comparable"
-    examples = over_examples(best, second, choice.size) if by_example else None
+    examples = over_examples(best, second, choice.size, primary)
     if comparison.verdict is None or d.low is None or d.high is None or comparison.p_adjusted is None:
-        single = single_runs(best, second, choice.size) if by_example else None
+        single = single_runs(best, second, choice.size, primary)
         told = f"; on the same test examples {p_value(single.p)} (McNemar)" if single else ""
         return f"Gap {signed(d.mean)}{_over(examples)}: no verdict from {seeds(d.n)}{told}"
     interval = f"95 % interval {signed(d.low)} to {signed(d.high)} over seeds, {p_value(comparison.p_adjusted)}"

@@ -13,6 +13,7 @@ from bench.compare.answers import Resampled, apart, right_of
 from bench.compare.statistics import MIN_SEEDS, compare_all, difference, summarise
 from bench.naming import labels
 from bench.record import Record
+from bench.report.examples import BY_EXAMPLE
 from bench.report.page import Block, Heading, Notes, Paragraph, Span, Table
 from bench.report.study import Line, Section
 from bench.report.tables import ids
@@ -115,7 +116,7 @@ def _interval(place: Place, notes: Notes) -> str:
     d = difference(list(place.lost.values()))
     if d is not None and d.n >= MIN_SEEDS and d.low is not None and d.high is not None:
         return f"{signed(d.low)} to {signed(d.high)}"
-    over = _over_examples(place) if place.primary == "accuracy" else None
+    over = _over_examples(place) if place.primary == BY_EXAMPLE else None
     if over is None:
         return MISSING
     mark = notes.mark(f"over test examples (bootstrap of both test sets): under {MIN_SEEDS} seeds give none over seeds")

@@ -66,9 +66,21 @@ class Evaluated:
         return softmax(self.predictions.logits)
 
     @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """The likeliest class of each, int64 [n]."""
+        likeliest: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return likeliest
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether that is the true one, bool [n]."""
+        answer: NDArray[np.bool_] = self.predicted == self.labels
+        return answer
+
+    @cached_property
     def counts(self) -> NDArray[np.int64]:
         """What was taken for what, int64 [true, predicted]."""
-        return confusion(self.labels, self.probabilities.argmax(axis=1), len(self.classes))
+        return confusion(self.labels, self.predicted, len(self.classes))
 
     @cached_property
     def areas(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def over_examples(a: Line, b: Line, size: int) -> Resampled | None:
-    """Return the difference in accuracy a - b over the seeds both have, with its interval over test examples."""
-    both = _both(a, b, size)
+# The metric that is a mean over test examples, of each of which the records say whether it was right.
+BY_EXAMPLE = "accuracy"
+
+
+def over_examples(a: Line, b: Line, size: int, metric: str) -> Resampled | None:
+    """Return the difference in a metric a - b over the seeds both have, with its interval over test examples.
+
+    None where the records don't tell, and of a metric that is no mean over examples.
+    """
+    both = _both(a, b, size) if metric == BY_EXAMPLE else []
     return difference([x for x, _ in both], [y for _, y in both]) if both else None
 
 
-def single_runs(a: Line, b: Line, size: int) -> McNemar | None:
-    """Return McNemar's test where the two have just one seed in common, else None."""
-    both = _both(a, b, size)
+def single_runs(a: Line, b: Line, size: int, metric: str) -> McNemar | None:
+    """Return McNemar's test where the two have just one seed in common, else None; as for `over_examples`."""
+    both = _both(a, b, size) if metric == BY_EXAMPLE else []
     return mcnemar(*both[0]) if len(both) == 1 else None
 
 

@@ -58,13 +58,13 @@ def _pairs(of: Evaluated) -> Table:
 def _by_class(of: Evaluated) -> Table:
     """Return the classes with the largest part of errors first."""
     support, hits = of.counts.sum(axis=1), of.counts.diagonal()
-    confidence, predicted = of.probabilities.max(axis=1), of.probabilities.argmax(axis=1)
+    confidence = of.probabilities.max(axis=1)
     held = [c for c in range(len(of.classes)) if support[c]]
     held.sort(key=lambda c: (hits[c] / support[c], c))
     rows = []
     for c in held[:MOST_CLASSES]:
         bad = int(support[c] - hits[c])
-        sure = confidence[(of.labels == c) & (predicted != c)]
+        sure = confidence[(of.labels == c) & ~of.right]
         numbers = (
             f"{support[c]:,}",
             f"{bad:,}",
@@ -90,7 +90,7 @@ SLICED = ("examples", "wrong", "part")
 def _by_length(of: Evaluated, shelf: Shelf) -> list[Block]:
     """Return how often short and long examples go wrong; nothing where they have no lengths."""
     lengths = shelf.lengths(of.chosen.record, "test", of.predictions.index.tolist())
-    found = by_length(of.probabilities.argmax(axis=1) == of.labels, lengths)
+    found = by_length(of.right, lengths)
     if not found:
         return []
     caption = "Errors by length, about a quarter of the test examples each: in tokens, as they were cut for the model."
@@ -99,8 +99,7 @@ def _by_length(of: Evaluated, shelf: Shelf) -> list[Block]:
 
 def _by_group(of: Evaluated) -> list[Block]:
     """Return the groups of examples, such as patients, that go wrong most; nothing where the data set has none."""
-    right = of.probabilities.argmax(axis=1) == of.labels
-    found = by_group(right, of.predictions.groups, LEAST_OF_A_GROUP)
+    found = by_group(of.right, of.predictions.groups, LEAST_OF_A_GROUP)
     if not found:
         return []
     caption = (
@@ -159,7 +158,7 @@ def _suspected(of: Evaluated, shelf: Shelf, prefix: str) -> list[Block]:
 
 
 def _shown(of: Evaluated, place: int) -> Shown:
-    said = int(of.probabilities[place].argmax())
+    said = int(of.predicted[place])
     words = {
         "true": of.classes[of.labels[place]],
         "said": of.classes[said],

@@ -57,24 +57,21 @@ def _scores(record: Record, key: str) -> Mapping[str, float]:
 
 
 def _entry(section: Section, size: int, primary: str) -> _Entry | None:
-    records = [r for line in section.lines for r in line.at(size) if r.status == "ok"]
-    scored = [r for r in records if _scores(r, "scores")]
+    done = [(line, ok) for line in section.lines if (ok := [r for r in line.at(size) if r.status == "ok"])]
+    scored = [r for _, ok in done for r in ok if _scores(r, "scores")]
     if not scored:
         return None
-    trained = [r for r in records if r.cell.backbone["weights"] != "random" and not _scores(r, "scores")]
-    known = {id(r) for r in trained}
-    means = []
-    for line in section.lines:
-        values = [r.metrics.get(primary) for r in line.at(size) if id(r) in known]
-        held = [v for v in values if v is not None]
-        if held:
-            means.append(statistics.mean(held))
+    trained = [
+        (line, ok) for line, ok in done if ok[0].cell.backbone["weights"] != "random" and not _scores(ok[0], "scores")
+    ]
+    reached = [statistics.mean(held) for line, _ in trained if (held := line.values(size, f"metrics.{primary}"))]
+    every = [r for _, ok in trained for r in ok]
     return _Entry(
         section.backbone,
         _mean([_scores(r, "scores") for r in scored]),
         _mean([_scores(r, "score_seconds") for r in scored]),
-        max(means, default=None),
-        sum(r.seconds.standalone or 0.0 for r in trained) / max(len({r.cell.seed for r in trained}), 1),
+        max(reached, default=None),
+        sum(r.seconds.standalone or 0.0 for r in every) / max(len({r.cell.seed for r in every}), 1),
     )
 
 

@@ -20,6 +20,19 @@ class Probe:
     bias: Tensor
     without: Tensor
 
+    def head(self, features: Tensor) -> nn.Module:
+        """Return the classifier as a linear layer for such features."""
+        classes, dim = self.weight.shape
+        layer = nn.Linear(dim, classes, device=features.device, dtype=features.dtype)
+        with torch.no_grad():
+            layer.weight.copy_(self.weight)
+            layer.bias.copy_(self.bias)
+        return layer
+
+    def separability(self, labels: Tensor) -> float:
+        """Return how many of the examples it gets right without having seen them, as a part of all."""
+        return float((self.without.argmax(dim=1) == labels).double().mean())
+
 
 def probe(features: Tensor, labels: Tensor, classes: int) -> Probe:
     """Return the probe of features, float [n, dim], and labels, int64 [n].
@@ -51,14 +64,9 @@ def probe(features: Tensor, labels: Tensor, classes: int) -> Probe:
 
 def probe_head(features: Tensor, labels: Tensor, classes: int) -> nn.Module:
     """Return the probe as a linear layer."""
-    found = probe(features, labels, classes)
-    head = nn.Linear(features.shape[1], classes, device=features.device, dtype=features.dtype)
-    with torch.no_grad():
-        head.weight.copy_(found.weight)
-        head.bias.copy_(found.bias)
-    return head
+    return probe(features, labels, classes).head(features)
 
 
 def separability(features: Tensor, labels: Tensor, classes: int) -> float:
     """Return how many of the examples the probe gets right without having seen them, as a part of all."""
-    return float((probe(features, labels, classes).without.argmax(dim=1) == labels).double().mean())
+    return probe(features, labels, classes).separability(labels)

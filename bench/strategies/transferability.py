@@ -40,7 +40,7 @@ class Transferability(Strategy):
 def _scored(look: Look) -> Phase:
     """Write every score into the record, and go on to the probe."""
     from bench.measure import transferability as scores
-    from bench.strategies._probe import probe_head, separability
+    from bench.strategies._probe import probe
 
     began = perf_counter()
     features, source = look.features(), look.source_logits()
@@ -59,6 +59,9 @@ def _scored(look: Look) -> Phase:
     note("leep", scores.leep, source)
     note("nce", scores.nce, source)
     note("nearest_neighbours", scores.nearest_neighbours, features)
-    note("linear_probe", separability, features)
+    began = perf_counter()
+    probed = probe(features, look.labels, look.classes)
+    found["linear_probe"] = probed.separability(look.labels)
+    took["linear_probe"] = perf_counter() - began
     look.note(scores=found, score_seconds={name: round(seconds, 6) for name, seconds in took.items()})
-    return Phase(unfrozen=0, solve=probe_head)
+    return Phase(unfrozen=0, solve=lambda given, *_: probed.head(given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ POINTS = 16
 class Look:
     """What `bench.strategies.Look` says, of the training examples of one round.
 
-    `examples` gives a feed of their plain view, `features` their features. `passes` counts the passes over all examples
-    that went forward and backward.
+    `examples` gives a feed of their plain view, `features` their features, which are asked for once. `passes` counts
+    the passes over all examples that went forward and backward.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Look:
         self.network, self.classes, self.precision = network, classes, precision
         self.stages = tuple(stage.name for stage in network.stages)
         self.labels = torch.from_numpy(train.labels).to(network.device)
-        self.features, self._examples = features, examples
+        self.features, self._examples = cache(features), examples
         self.notes: dict[str, Any] = {}
         self.passes = 0
 
