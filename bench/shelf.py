@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import printable
 from bench.survey import TEXTS, Survey, loads
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from bench.store import Store
 
 PIXELS, TOKENS = "pixels", "tokens"
+T = TypeVar("T")
+# Reads of an open file of prepared examples what it has of those that are wanted.
+Read = Callable[[Any, set[int]], dict[int, T]]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -138,13 +141,10 @@ class Shelf:
         """
         import numpy as np
 
-        folder = self._prepared(PIXELS, record, split)
-        found: dict[int, NDArray[np.uint8]] = {}
-        for path in sorted(folder.glob("*.safetensors")) if folder is not None else ():
-            found |= _rows(path, set(map(int, index)) - found.keys())
-        if not len(index) or any(int(i) not in found for i in index):
+        held = self._gathered(PIXELS, record, split, index, _rows)
+        if held is None:
             return None
-        rows = np.stack([found[int(i)] for i in index])
+        rows = np.stack(held)
         return rows[:, 0] if rows.shape[1] == 1 else np.ascontiguousarray(rows.transpose(0, 2, 3, 1))
 
     def texts(self, record: Record, split: str, index: Sequence[int]) -> list[str] | None:
@@ -162,13 +162,16 @@ class Shelf:
         """Return in how many tokens the model of a record saw texts of a split, int64 [n], or None."""
         import numpy as np
 
-        folder = self._prepared(TOKENS, record, split)
-        found: dict[int, int] = {}
+        held = self._gathered(TOKENS, record, split, index, _lengths)
+        return None if held is None else np.array(held, np.int64)
+
+    def _gathered(self, kind: str, record: Record, split: str, index: Sequence[int], read: Read[T]) -> list[T] | None:
+        """Return what a split's prepared examples hold of each of `index`; None unless it is there of all."""
+        folder = self._prepared(kind, record, split)
+        wanted, found = [int(i) for i in index], dict[int, T]()
         for path in sorted(folder.glob("*.safetensors")) if folder is not None else ():
-            found |= _lengths(path)
-        if not len(index) or any(int(i) not in found for i in index):
-            return None
-        return np.array([found[int(i)] for i in index], np.int64)
+            found |= _opened(path, read, set(wanted) - found.keys())
+        return [found[i] for i in wanted] if wanted and found.keys() >= set(wanted) else None
 
     def _prepared(self, kind: str, record: Record, split: str) -> Path | None:
         """Return the folder of a split's prepared examples: named like those that the record says it learnt from."""
@@ -218,27 +221,27 @@ def _agree(found: Predictions) -> bool:
     )
 
 
-def _rows(path: Path, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
-    """Return those of the wanted rows, [channels, height, width], that a file has; a damaged file has none."""
+def _opened(path: Path, read: Read[T], wanted: set[int]) -> dict[int, T]:
+    """Return what a file of prepared examples has of the wanted ones; a damaged file has none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return read(file, wanted)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _rows(file: Any, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
+    """Return the rows, [channels, height, width], of the wanted examples."""
     import numpy as np
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, framework="np") as file:
-            keys = file.get_tensor("keys")
-            places = np.flatnonzero(np.isin(keys, sorted(wanted)))
-            rows = file.get_slice("rows")
-            return {int(keys[at]): rows[int(at) : int(at) + 1][0] for at in places}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return {}
+    keys, rows = file.get_tensor("keys"), file.get_slice("rows")
+    places = np.flatnonzero(np.isin(keys, sorted(wanted)))
+    return {int(keys[at]): rows[int(at) : int(at) + 1][0] for at in places}
 
 
-def _lengths(path: Path) -> dict[int, int]:
-    """Return how long the rows of a file are, by their keys; a damaged file has none."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return dict(zip(file.get_tensor("keys").tolist(), file.get_tensor("lengths").tolist(), strict=True))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return {}
+def _lengths(file: Any, wanted: set[int]) -> dict[int, int]:
+    """Return how long the rows of the wanted examples are."""
+    held = zip(file.get_tensor("keys").tolist(), file.get_tensor("lengths").tolist(), strict=True)
+    return {key: length for key, length in held if key in wanted}
