@@ -231,3 +231,13 @@ def text_file(path: Path, each: int = 10) -> Path:
     rows = [f'"the plot of film {i}, it was {word}",{word}' for i in range(each) for word in ("good", "bad")]
     path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
     return path
+
+
+def hub_folder(path: Path, each: int = 10) -> Path:
+    """Make a folder in the Hugging Face hub's format, of short texts of two classes without a split for test."""
+    rows = [
+        {"text": f"the plot of film {i}, it was {word}", "label": word} for i in range(each) for word in ("good", "bad")
+    ]
+    path.mkdir(parents=True)
+    (path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

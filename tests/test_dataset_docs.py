@@ -20,6 +20,7 @@ import pytest
 import suites
 from bench.datasets import datasets
 from bench.datasets._medical import SETS
+from bench.datasets.huggingface_text import HuggingFaceText
 from bench.datasets.image_folder import ImageFolder
 from bench.datasets.medmnist import MedMnist
 from bench.datasets.text_file import TextFile
@@ -85,6 +86,7 @@ def section(title: str) -> str:
         ("Your own pictures", ImageFolder, ("test_share", "on_broken", "links")),
         ("MedMNIST", MedMnist, ("size", "join_val")),
         ("Texts", TextFile, ("text", "label", "test_share")),
+        ("Texts of the Hugging Face hub", HuggingFaceText, ("text", "label", "train", "test_share")),
     ],
 )
 def test_the_page_has_every_option_and_its_default(title: str, plugin: type[Any], defaults: tuple[str, ...]) -> None:

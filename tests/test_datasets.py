@@ -40,6 +40,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spec]:
         place = root / name
         if name == "text_file":
             return {"name": name, "path": str(layouts.text_file(place))}
+        if name == "huggingface_text":
+            if not place.exists():
+                # Read once, as it is when it is planned for the first time.
+                datasets.create({"name": name, "path": str(layouts.hub_folder(place))}).facts()
+            return {"name": name, "path": str(place)}
         if name == "image_folder":
             return {"name": name, "path": str(place if place.exists() else layouts.folder(place))}
         if name == "medmnist":
@@ -59,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spec]:
     return spec
 
 
-HERE = ("digits", "image_folder", "medmnist", "text_file", "toy", "toy_text", *layouts.TORCHVISION)
+HERE = ("digits", "huggingface_text", "image_folder", "medmnist", "text_file", "toy", "toy_text", *layouts.TORCHVISION)
 # What the sets have that leave it to no backbone.
 OWN_EXTENTS = (16, 64)
 
@@ -90,7 +95,7 @@ def test_facts_are_quick_and_import_no_torch(made: Callable[[str], Spec]) -> Non
         "    facts = datasets.create(spec).facts()\n"
         "    assert facts.digest and facts.classes and facts.counts, spec\n"
         "    seconds[spec['name']] = time.perf_counter() - start\n"
-        "heavy = sorted({'torch', 'torchvision', 'sklearn', 'scipy'} & set(sys.modules))\n"
+        "heavy = sorted({'torch', 'torchvision', 'sklearn', 'scipy', 'datasets', 'pyarrow'} & set(sys.modules))\n"
         "print(json.dumps([seconds, heavy]))\n"
     )
     run = subprocess.run([sys.executable, "-c", program, json.dumps(specs)], capture_output=True, text=True, check=True)
@@ -241,6 +246,7 @@ def test_fetch_says_that_a_dataset_is_here(
         ("fashion_mnst", ["unknown dataset", "did you mean 'fashion_mnist'"]),
         ("image_folder", ["needs the option 'path'", "in a suite"]),
         ("stanford_cars", ["can't be downloaded", "root"]),
+        ("huggingface_text", ["needs the option 'repository'", "--set OPTION=VALUE"]),
         ("medmnist", ["needs the option 'subset'", "--set OPTION=VALUE"]),
     ],
 )

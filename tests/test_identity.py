@@ -109,6 +109,18 @@ FIELDS = {
     "bench.backbones.toy": {"model": "identity", "weights": "identity"},
     "bench.datasets.digits": {"resolution": "identity"},
     "bench.datasets.fashion_mnist": {"resolution": "identity"},
+    "bench.datasets.huggingface_text": {
+        "repository": "identity",
+        "config": "identity",
+        "revision": "identity",
+        "path": "runtime",
+        "text": "identity",
+        "label": "identity",
+        "train": "identity",
+        "test": "identity",
+        "test_share": "identity",
+        "max_length": "identity",
+    },
     "bench.datasets.image_folder": {
         "path": "runtime",
         "test_share": "identity",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +28,37 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bench"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that others see whole or not at all. Raises DataError when it cannot be written."""
+@contextmanager
+def keeping(path: Path) -> Iterator[Path]:
+    """Give a temporary path that takes `path`'s place at the end. Raises DataError when it cannot be written."""
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(content)
+            yield temporary
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(
-            f"cannot write {path}: {reason}; make room there, or set BENCH_CACHE to another folder"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a folder beside what is kept, which is gone at the end. Raises DataError when it cannot be made."""
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".", dir=cache_dir())
+    except OSError as error:
+        raise _unwritable(cache_dir(), error) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    reason = error.strerror or str(error)
+    return DataError(f"cannot write {path}: {reason}; make room there, or set BENCH_CACHE to another folder")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that others see whole or not at all. Raises DataError when it cannot be written."""
+    with keeping(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_json(path: Path) -> dict[str, Any]:

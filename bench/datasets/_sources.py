@@ -188,10 +188,15 @@ class Mirror:
         return b"".join(_received(url, self.answer_seconds, MAX_FILE_BYTES, FILE_SECONDS))
 
 
-def unreachable(url: str, answer_seconds: float = ANSWER_SECONDS) -> str | None:
-    """Say why a file cannot be downloaded now, as far as its server says without sending it; None when it may."""
+def unreachable(url: str, answer_seconds: float = ANSWER_SECONDS, any_answer: bool = False) -> str | None:
+    """Say why a file cannot be downloaded now, as far as its server says without sending it; None when it may.
+
+    With `any_answer` it is the server that is asked for, and an error of its own is an answer.
+    """
     try:
         _opened(urllib.request.Request(url, method="HEAD"), answer_seconds).close()
+    except urllib.error.HTTPError as error:
+        return None if any_answer else _reason(error)
     except Unavailable as error:
         return str(error)
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -6,11 +6,18 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bench.errors import OptionError
 from bench.grouping import held_out
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+def check_test_share(test_share: float) -> None:
+    """Raise OptionError unless `test_share` leaves something on both sides."""
+    if not 0 < test_share < 1:
+        raise OptionError(f"test_share must be between 0 and 1, not {test_share}", ("test_share",))
 
 
 def stratified(labels: NDArray[np.int64], names: Sequence[str], test_share: float) -> dict[str, NDArray[np.int64]]:

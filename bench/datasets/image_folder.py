@@ -20,7 +20,7 @@ from bench.datasets import Examples, Facts, datasets
 from bench.datasets._groups import by_pattern, by_table, compiled
 from bench.datasets._ledger import examined, files_below
 from bench.datasets._pictures import check_resolution, decode, examine, in_colour, problem
-from bench.datasets._split import by_group, stratified
+from bench.datasets._split import by_group, check_test_share, stratified
 from bench.errors import DataError, OptionError, printable
 from bench.files import sha256_of, typed
 from bench.registry import later, runtime_option
@@ -91,8 +91,7 @@ class ImageFolder:
             raise OptionError(f"group_{given} goes with group_{lacks}", (f"group_{given}",))
         if not self.path:
             raise OptionError("path is empty; name a folder, or . for this one", ("path",))
-        if not 0 < self.test_share < 1:
-            raise OptionError(f"test_share must be between 0 and 1, not {self.test_share}", ("test_share",))
+        check_test_share(self.test_share)
 
     def facts(self) -> Facts:
         """Return the facts. The first time every file is read; later only those that have changed."""

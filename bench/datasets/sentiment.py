@@ -14,7 +14,7 @@ from bench.datasets import Download, Examples, Facts, datasets
 from bench.datasets._archive import Archived
 from bench.datasets._cache import cache_dir
 from bench.datasets._sources import Folder, Source, lacking, load, obtain
-from bench.datasets._split import by_group, stratified
+from bench.datasets._split import by_group, check_test_share, stratified
 from bench.datasets._texts import check_max_length
 from bench.errors import DataError, OptionError
 
@@ -75,8 +75,7 @@ class Sentiment:
         check_max_length(self.max_length)
         if not 0 < self.threshold < MOST:
             raise OptionError(f"threshold must be between 0 and {MOST:g}, not {self.threshold}", ("threshold",))
-        if not 0 < self.test_share < 1:
-            raise OptionError(f"test_share must be between 0 and 1, not {self.test_share}", ("test_share",))
+        check_test_share(self.test_share)
 
     def facts(self) -> Facts:
         """Return the facts; with other options than usual, counts are known once the files are here."""

@@ -5,29 +5,30 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from bench.cell import canonical
 from bench.datasets import Examples, Facts, datasets
-from bench.datasets._split import by_group, stratified
-from bench.datasets._texts import check_max_length
-from bench.errors import DataError, OptionError, did_you_mean, nearest, quoted
+from bench.datasets._split import check_test_share
+from bench.datasets._texts import (
+    MOST_SIGNS,
+    Kept,
+    as_text,
+    check_max_length,
+    divided,
+    lacks_column,
+    settled,
+)
+from bench.errors import DataError, OptionError
 from bench.files import parse_json, typed
 from bench.registry import runtime_option
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-log = logging.getLogger("bench")
-
-MOST_BYTES, MOST_SIGNS, MOST_CLASSES = 1_000_000_000, 100_000, 1000
+MOST_BYTES = 1_000_000_000
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 Row = Mapping[str, Any]
 
@@ -70,8 +71,7 @@ class TextFile:
             given = getattr(self, name)
             if given is not None and not given:
                 raise OptionError(f"{name} is empty; name a file", (name,))
-        if not 0 < self.test_share < 1:
-            raise OptionError(f"test_share must be between 0 and 1, not {self.test_share}", ("test_share",))
+        check_test_share(self.test_share)
         if self.split is not None and self.test_path is not None:
             raise OptionError("what is for test comes from split or from test_path, not both", ("test_path",))
 
@@ -102,17 +102,6 @@ class TextFile:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A row that is used: "FILE:LINE", text, class, group, and the split that it says, if it does."""
-
-    name: str
-    text: str
-    label: str
-    group: str
-    split: str | None
-
-
-@dataclass(frozen=True)
 class Table:
     """The rows of each split, the classes in order, and what names all that."""
 
@@ -125,46 +114,18 @@ def _table(asked: TextFile) -> Table:
     path = typed(asked.path)
     notes: Counter[str] = Counter()
     rows = _kept(path, asked, notes)
+    found: Mapping[str, Sequence[Kept]]
     if asked.test_path is not None:
         test = [replace(r, name=f"test/{r.name}") for r in _kept(typed(asked.test_path), asked, notes)]
         found = {"train": rows, "test": test}
     elif asked.split is not None:
         found = {split: [r for r in rows if r.split == split] for split in ("train", "test")}
     else:
-        found = _divided(path, rows, asked)
-    seen = {_words(r.text) for r in found["test"]}
-    apart = [r for r in found["train"] if _words(r.text) not in seen]
-    notes["in test too, word for word"] += len(found["train"]) - len(apart)
-    found["train"] = apart
-    left_out = [f"{count:,} {why}" for why, count in notes.items() if count]
-    if left_out:
-        log.warning("%s %s: left out: %s", TextFile.name, path, "; ".join(left_out))
-    classes = tuple(sorted({r.label for r in found["train"]}))
-    if len(classes) < 2:
-        raise _wrong(path, f"learning needs texts of two classes; found {', '.join(map(quoted, classes)) or 'none'}")
-    if len(classes) > MOST_CLASSES:
-        raise _wrong(path, f"{asked.label!r} has {len(classes):,} different labels, more than {MOST_CLASSES:,}")
-    if not found["test"]:
-        raise _wrong(path, "no text is for test")
-    if other := {r.label for r in found["test"]} - set(classes):
-        raise _wrong(path, f"the test split has a class that is not learnt: {quoted(min(other))}")
-    listing = {split: [(r.text, r.label, r.group) for r in part] for split, part in found.items()}
-    return Table(found, classes, hashlib.sha256(canonical([TextFile.name, TextFile.version, listing])).hexdigest())
-
-
-def _divided(path: Path, rows: Sequence[Kept], asked: TextFile) -> dict[str, list[Kept]]:
-    """Return "train" and "test" as the harness splits: by group where there are groups, else each class by itself."""
-    import numpy as np
-
-    if not rows:
-        raise _wrong(path, "holds no text with a label")
-    labels: NDArray[np.int64] = np.unique([r.label for r in rows], return_inverse=True)[1].astype(np.int64)
-    if asked.group is None:
-        index = stratified(labels, [f"{r.label}\n{r.text}" for r in rows], asked.test_share)
-    else:
-        names, groups = np.unique([r.group for r in rows], return_inverse=True)
-        index = by_group(labels, groups.astype(np.int64), [str(name) for name in names], asked.test_share)
-    return {split: [rows[i] for i in chosen] for split, chosen in index.items()}
+        found = divided(_title(path), rows, asked.test_share, asked.group is not None)
+    made = settled(_title(path), found, notes, asked.label)
+    listing = {split: [(r.text, r.label, r.group) for r in part] for split, part in made.rows.items()}
+    digest = hashlib.sha256(canonical([TextFile.name, TextFile.version, listing])).hexdigest()
+    return Table(made.rows, made.classes, digest)
 
 
 def _kept(path: Path, asked: TextFile, notes: Counter[str]) -> list[Kept]:
@@ -174,29 +135,17 @@ def _kept(path: Path, asked: TextFile, notes: Counter[str]) -> list[Kept]:
     for number, row in _rows(path):
         for option, column in wanted.items():
             if column is not None and column not in row:
-                hint = did_you_mean(nearest(column, row)) or f"; it has {', '.join(map(quoted, row))}"
-                raise _wrong(path, f"line {number} has no column {column!r}, named by the option {option}{hint}")
-        text, label = _as_text(row[asked.text]), _as_text(row[asked.label])
-        split = None if asked.split is None else SPLITS.get(_as_text(row[asked.split]).lower())
+                raise _wrong(path, f"line {number} {lacks_column(column, option, list(row))}")
+        text, label = as_text(row[asked.text]), as_text(row[asked.label])
+        split = None if asked.split is None else SPLITS.get(as_text(row[asked.split]).lower())
         if not text or not label:
             notes["without text or label"] += 1
         elif asked.split is not None and split is None:
             notes["for neither train nor test"] += 1
         else:
-            group = "" if asked.group is None else _as_text(row[asked.group])
+            group = "" if asked.group is None else as_text(row[asked.group])
             kept.append(Kept(f"{path.name}:{number}", text[:MOST_SIGNS], label, group, split))
     return kept
-
-
-def _as_text(value: Any) -> str:
-    """Return a value of a row as text; a label may be a number."""
-    if value is None or isinstance(value, Mapping | list):
-        return ""
-    return str(value).strip()
-
-
-def _words(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -260,4 +209,8 @@ READERS: Mapping[str, Callable[[str], Iterator[tuple[int, Row]]]] = {
 
 
 def _wrong(path: Path, what: str) -> DataError:
-    return DataError(f"{TextFile.name} {path}: {what}")
+    return DataError(f"{_title(path)}: {what}")
+
+
+def _title(path: Path) -> str:
+    return f"{TextFile.name} {path}"
