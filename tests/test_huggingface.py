@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoders import SMALL, named, save
 from safetensors.torch import load_file, save_file
 
 from bench.backbones import find
@@ -17,16 +18,6 @@ from bench.measure.attributions import integrated_gradients
 
 transformers = pytest.importorskip("transformers")
 
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [*SPECIAL, "a", "film", "the", "plot", "was", "dull", "moving", "good", "bad", "##ly", "##s", "play"]
-SMALL = {
-    "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48},
-    "roberta": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48},
-    "electra": {"hidden_size": 32, "embedding_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-                "intermediate_size": 48},
-    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48},
-    "mpnet": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48},
-}  # fmt: skip
 CUT = ("bert", "roberta", "electra", "distilbert")
 
 
@@ -45,21 +36,10 @@ def folders(tmp_path_factory):
     def folder(kind: str) -> Path:
         place = root / kind
         if not place.exists():
-            config = transformers.AutoConfig.for_model(
-                kind, vocab_size=len(WORDS), max_position_embeddings=66, pad_token_id=0, **SMALL[kind]
-            )
-            torch.manual_seed(0)
-            transformers.AutoModel.from_config(config).save_pretrained(place)
-            (place / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-            told = {"tokenizer_class": "BertTokenizer", "model_max_length": 64, "do_lower_case": True}
-            (place / "tokenizer_config.json").write_text(json.dumps(told))
+            save(place, kind)
         return place
 
     return folder
-
-
-def named(folder: Path, **options: object) -> dict[str, object]:
-    return {"name": folder.name, "source": "huggingface", "weights": str(folder), **options}
 
 
 TEXTS = ["the film was good", "a dull plot the play was bad bad bad", "moving"]

@@ -6,14 +6,16 @@ import copy
 import warnings
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from encoders import named, save
 from learners import RECIPE, changed, learner, network_of, round_of, state_of
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
+from bench.backbones import find
+from bench.backbones._network import Network
 from bench.errors import OptionError, Skip
 from bench.measure.cost import sizes_of
 from bench.strategies import Phase
@@ -119,51 +121,77 @@ def test_stages_that_are_frozen_are_not_adapted():
     assert set(attach(network, phase)) == {"last.0.weight"}
 
 
-@pytest.mark.parametrize("alpha", [8.0, 20.0])
-def test_training_gives_what_peft_gives_from_the_same_weights(alpha):
+LAYERS = {
+    "toy_cnn": [f"{stage}.0" for stage in STAGES],
+    "bert": [
+        f"encoder.encoder.layer.{i}.{part}"
+        for i in range(2)
+        for part in (
+            *(f"attention.self.{states}" for states in ("query", "key", "value")),
+            *("attention.output.dense", "intermediate.dense", "output.dense"),
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize(("kind", "alpha"), [("toy_cnn", 8.0), ("toy_cnn", 20.0), ("bert", 20.0)])
+def test_training_gives_what_peft_gives_from_the_same_weights(kind, alpha, tmp_path):
     """Losses, both factors and the merged weights, over steps of plain gradient descent on the same batch."""
+    if kind == "bert":
+        mine = find(named(save(tmp_path / kind, kind))).build(3, True, 1).eval()
+        ids = torch.randint(5, 17, (6, 12), generator=torch.Generator().manual_seed(0))
+        x = (ids, torch.arange(12) < torch.arange(7, 13)[:, None])
+    else:
+        mine = network_of().eval()
+        x = (mine.noise(6),)
+    theirs = peft_of(mine, LAYERS[kind], alpha)
+
+    phase = LoRA(rank=8, alpha=alpha).phases(STAGES)[0]
+    choose(mine, phase)
+    adapters = {name.removesuffix(".weight"): adapter for name, adapter in attach(mine, phase).items()}
+    assert sorted(adapters) == sorted(LAYERS[kind])
+    layers = {name: theirs.get_submodule(name) for name in adapters}
+    with torch.no_grad():
+        for name, adapter in adapters.items():
+            began = layers[name].lora_A["default"].weight
+            began.copy_(adapter.a.view_as(began))
+    losses = {"mine": descended(mine.model, x), "theirs": descended(theirs, x)}
+    assert losses["mine"] == pytest.approx(losses["theirs"], rel=1e-5)
+    assert losses["mine"][-1] < losses["mine"][0]
+    for name, adapter in adapters.items():
+        factors = layers[name].lora_A["default"].weight, layers[name].lora_B["default"].weight
+        for ours, other in zip((adapter.a, adapter.b), factors, strict=True):
+            torch.testing.assert_close(ours.flatten(), other.flatten(), rtol=1e-5, atol=1e-5)
+        layers[name].merge()
+    detach(mine)
+    with torch.no_grad():
+        torch.testing.assert_close(mine.model(*x), theirs(*x), rtol=1e-4, atol=1e-5)
+    for name, layer in layers.items():
+        weight = mine.model.get_submodule(name).weight
+        torch.testing.assert_close(weight, layer.base_layer.weight, rtol=1e-5, atol=1e-5)
+
+
+def peft_of(network: Network, layers: list[str], alpha: float) -> nn.Module:
+    """Return a copy of a network's model with peft's adapters in these layers; its head learns too."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from peft import LoraConfig, inject_adapter_in_model
 
-        mine = network_of().eval()
-        mine.model.append(nn.Identity())
-        theirs = copy.deepcopy(mine.model)
-        config = LoraConfig(r=8, lora_alpha=int(alpha), target_modules=["stem.0", "middle.0", "last.0"])
-        theirs = inject_adapter_in_model(config, theirs).eval()
-
-    phase = LoRA(rank=8, alpha=alpha).phases(STAGES)[0]
-    choose(mine, phase)
-    adapters = attach(mine, phase)
-    with torch.no_grad():
-        for name, adapter in adapters.items():
-            layer = theirs.get_submodule(name.removesuffix(".weight"))
-            layer.lora_A["default"].weight.copy_(adapter.a.view_as(layer.lora_A["default"].weight))
-    for parameter in theirs.head.parameters():
+        config = LoraConfig(r=8, lora_alpha=int(alpha), target_modules=layers)
+        made = inject_adapter_in_model(config, copy.deepcopy(network.model)).eval()
+    for parameter in made.get_submodule(network.head_path).parameters():
         parameter.requires_grad_(True)
-    x, labels = mine.noise(6), torch.arange(6) % 3
-    losses: dict[str, list[float]] = {"mine": [], "theirs": []}
-    for who, model in (("mine", mine.model), ("theirs", theirs)):
-        learns = [p for p in model.parameters() if p.requires_grad]
-        descent = torch.optim.SGD(learns, lr=0.5)
-        for _ in range(5):
-            loss = cross_entropy(model(x), labels)
-            losses[who].append(float(loss.detach()))
-            descent.zero_grad()
-            loss.backward()
-            descent.step()
-    assert losses["mine"] == pytest.approx(losses["theirs"], rel=1e-5)
-    assert losses["mine"][-1] < losses["mine"][0]
-    for name, adapter in adapters.items():
-        layer = theirs.get_submodule(name.removesuffix(".weight"))
-        assert torch.allclose(
-            adapter.a.detach().flatten(), layer.lora_A["default"].weight.detach().flatten(), atol=1e-5
-        )
-        assert torch.allclose(
-            adapter.b.detach().flatten(), layer.lora_B["default"].weight.detach().flatten(), atol=1e-5
-        )
-        layer.merge()
-    detach(mine)
-    for stage in STAGES:
-        merged = theirs.get_submodule(f"{stage}.0").base_layer.weight
-        assert np.allclose(mine.model.get_submodule(f"{stage}.0").weight.detach(), merged.detach(), atol=1e-5)
+    return made
+
+
+def descended(model: nn.Module, x: tuple[torch.Tensor, ...]) -> list[float]:
+    """Take five steps of gradient descent on one batch; return the losses before each."""
+    labels, losses = torch.arange(6) % 3, []
+    descent = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+    for _ in range(5):
+        loss = cross_entropy(model(*x), labels)
+        losses.append(float(loss.detach()))
+        descent.zero_grad()
+        loss.backward()
+        descent.step()
+    return losses
