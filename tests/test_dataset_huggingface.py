@@ -42,6 +42,18 @@ def table(count: int, what: str, hidden: bool = False) -> library.Dataset:
     return library.Dataset.from_dict(rows, features=library.Features(KINDS))
 
 
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Have sets read in this process: one of its own costs a second each time. Tests with `apart` have that."""
+    if "apart" not in request.fixturenames:
+        monkeypatch.setattr("bench.datasets.huggingface_text.fetch_apart", lambda dataset, title: dataset.fetch_here())
+
+
+@pytest.fixture
+def apart() -> None:
+    """Have sets read as they are, in a process of its own."""
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Return one data set as `save_to_disk` leaves it and as parquet files."""
@@ -232,6 +244,25 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
         made(folder).facts()
 
 
+def test_what_is_read_apart_is_the_same_and_so_is_what_is_told_of_it(apart, tmp_path, caplog):
+    folder = lines(tmp_path / "set", [*numbered(), {"text": None, "label": 0}])
+    dataset = made(folder)
+    assert dataset.facts().counts == {"train": 16, "test": 4}
+    assert caplog.messages == [f"{NAME} {folder}: left out: 1 without text or label"]
+    with pytest.raises(DataError, match="did you mean 'text'"):
+        made(folder, text="txt").facts()
+
+
+def test_a_crash_of_the_library_is_a_line(apart, tmp_path, monkeypatch):
+    package = tmp_path / "path" / "datasets"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.syspath_prepend(package.parent)
+    folder = lines(tmp_path / "set", numbered())
+    with pytest.raises(DataError, match=f"{NAME} {folder}: what reads it was killed by SIGSEGV: a file is damaged"):
+        made(folder).facts()
+
+
 FETCHES = """
 import json, sys
 from bench.datasets import datasets
@@ -240,7 +271,7 @@ for options in json.loads(sys.argv[1]):
     dataset = datasets.create({"name": "huggingface_text", "repository": "owner/reviews", **options})
     try:
         assert dataset.facts().counts is None
-        dataset.fetch()
+        dataset.fetch_here()
         print(json.dumps([dataset.facts().counts, dataset.missing(), dataset.examples("test").read(0)[:3]]))
     except BenchError as error:
         print(json.dumps(str(error)))

@@ -16,8 +16,6 @@ from bench.datasets._sources import unreachable
 from bench.datasets._texts import instead
 from bench.errors import DataError
 
-log = logging.getLogger("bench")
-
 INSTALL = 'python -m pip install "transfer-bench[text]"'
 # Builders of the library that read rows of columns, and nothing else.
 TABLES = ("arrow", "csv", "json", "parquet")
@@ -25,6 +23,8 @@ TABLES = ("arrow", "csv", "json", "parquet")
 SAVED = ("dataset_dict.json", "state.json")
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 MOST_SIGNS = 200
+# So many rows are read at a time.
+ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,31 @@ def cannot_ask() -> str | None:
     return wrong and f"no connection to {constants.ENDPOINT}: {wrong}"
 
 
-@contextmanager
-def loaded(place: Place) -> Iterator[Loaded]:
-    """Give the tables of a place, which are there within the block. Raises DataError."""
+def check(place: Place) -> None:
+    """Raise DataError where it is known that the tables of a place cannot be had."""
     if not _is_installed():
         raise DataError(f"{place.title}: needs the datasets library: {INSTALL}")
     if place.folder is None and (wrong := cannot_ask()):
         raise DataError(f"{place.title}: is not on this machine, and cannot be had: {wrong}")
-    if place.folder is None:
-        log.info("%s: the datasets library gets it", place.title)
+
+
+@contextmanager
+def loaded(place: Place) -> Iterator[Loaded]:
+    """Give the tables of a place, which are there within the block. Raises DataError."""
     # The library would take what it kept of another revision for this one where the hub does not answer.
     with _quiet(), scratch() as own:
         saved = place.folder is not None and any((place.folder / name).is_file() for name in SAVED)
         yield _saved(place) if saved else _built(place, own)
+
+
+def values(place: Place, table: Any, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield what each row of a table has in some columns. Raises DataError where the file is damaged there."""
+    rows = table.select_columns(list(columns)).with_format(None)
+    try:
+        for batch in rows.iter(ROWS):
+            yield from zip(*(batch[column] for column in columns), strict=True)
+    except Exception as error:  # noqa: BLE001 - the library and what it reads raise errors of many kinds
+        raise _failed(place, error) from None
 
 
 def _is_installed() -> bool:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.cell import canonical
 from bench.datasets import Download, Examples, Facts, datasets
+from bench.datasets._apart import fetch_apart
 from bench.datasets._arrays import mapped
 from bench.datasets._cache import cache_dir, keeping, read_json, write_atomically
-from bench.datasets._huggingface import Place, cannot_ask, loaded
+from bench.datasets._huggingface import Place, cannot_ask, check, loaded, values
 from bench.datasets._ledger import examined, files_below
 from bench.datasets._split import check_test_share
 from bench.datasets._texts import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bench")
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # The splits that are for test where none is named, the first that has labels.
 TESTS = ("test", "validation")
@@ -63,9 +64,9 @@ class HuggingFaceText:
     max_length     the tokens after which texts are cut
 
     Rows without a text or a label (-1 among named classes) are left out and counted, and so are texts of the training
-    pool that are in test too, word for word. Classes have the set's own order. What is used is kept in the cache, and
-    read from there without the library or the hub. A set of the hub is identified by its repository, config and
-    revision, a folder by its files, wherever it is. Scripts are not run.
+    pool that are in test too, word for word. Classes have the set's own order. The library reads the set in a process
+    of its own; what is used is kept in the cache, and read from there without the library or the hub. A set of the hub
+    is identified by its repository, config and revision, a folder by its files, wherever it is. Scripts are not run.
     """
 
     name: ClassVar[str] = "huggingface_text"
@@ -116,6 +117,13 @@ class HuggingFaceText:
         """Have the datasets library get the set, and keep what is used of it. Raises DataError."""
         if self._card:
             return
+        check(self._place)
+        if self.repository is not None:
+            log.info("%s: the datasets library gets it", self._title)
+        fetch_apart(self, self._title)
+
+    def fetch_here(self) -> None:
+        """Do what `fetch` does in this process, which ends where the library crashes."""
         with loaded(self._place) as found:
             splits = _splits(self, found.tables)
         if found.commit is not None and COMMIT.fullmatch(self.revision or "") is None:
@@ -258,25 +266,22 @@ def _rows(asked: HuggingFaceText, split: str, table: Any, notes: Counter[str]) -
     if kind not in ("string", "large_string"):
         raise DataError(f"{asked._title}: the column {asked.text!r} holds {kind}, not texts")
     names = _names(table, asked.label)
-    rows = table.select_columns([asked.text, asked.label]).with_format(None)
-    kept, number = [], 0
-    for batch in rows.iter(1000):
-        for text, value in zip(batch[asked.text], batch[asked.label], strict=True):
-            words, label = (text or "").strip(), _class_of(value, names)
-            if label is None:
-                raise DataError(f"{asked._title}: {asked.label!r} of {split}/{number} is no class: {quoted(value)}")
-            if words and label:
-                kept.append(Kept(f"{split}/{number}", words[:MOST_SIGNS], label))
-            else:
-                notes["without text or label"] += 1
-            number += 1
+    kept = []
+    for number, (text, value) in enumerate(values(asked._place, table, (asked.text, asked.label))):
+        words, label = (text or "").strip(), _class_of(value, names)
+        if label is None:
+            raise DataError(f"{asked._title}: {asked.label!r} of {split}/{number} is no class: {quoted(value)}")
+        if words and label:
+            kept.append(Kept(f"{split}/{number}", words[:MOST_SIGNS], label))
+        else:
+            notes["without text or label"] += 1
     return kept
 
 
 def _names(table: Any, label: str) -> Sequence[str] | None:
     """Return the names of the classes where the label is a number that stands for one."""
-    names: Sequence[str] | None = getattr(table.features[label], "names", None)
-    return names
+    names = getattr(table.features[label], "names", None)
+    return None if names is None else [str(name) for name in names]
 
 
 def _class_of(value: Any, names: Sequence[str] | None) -> str | None:
