@@ -41,7 +41,8 @@ def _by_name(identity: Mapping[str, Any]) -> dict[str, Any]:
 def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name each `{name, options}`: the bare name where it is the only one, else with the options that differ.
 
-    A content digest is shown only when nothing else tells two of them apart.
+    An option that is null goes without saying: `model` beside `model(layers=3)`. A content digest is shown only when
+    nothing else tells two of them apart.
     """
     leaves = [{k.removesuffix(".name"): v for k, v in flat(s) if k.split(".")[-1] not in HIDDEN} for s in specs]
     plain = [{k: v for k, v in f.items() if not k.endswith("digest")} for f in leaves]
@@ -56,7 +57,7 @@ def _label(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
         alike = (s for s in specs if s.get("name") == spec.get("name") and s.get(owner) == spec.get(owner))
         return len({repr(peer.get(key)) for peer in alike}) > 1
 
-    keys = [key for key in sorted(spec) if differs(key)]
+    keys = [key for key in sorted(spec) if spec[key] is not None and differs(key)]
     shown = ", ".join(f"{k}={str(spec[k])[:8] if k.endswith('digest') else spec[k]}" for k in keys)
     return f"{spec.get('name')}({shown})" if shown else str(spec.get("name"))
 
@@ -70,7 +71,7 @@ def titles(cells: Sequence[Cell], parents: Collection[str] = ()) -> dict[str, st
     own = [cell.id not in parents for cell in cells]
     columns = [
         _part(cells, lambda cell: cell.strategy),
-        _telling(own, _part(cells, lambda cell: cell.backbone, ("name", "source"))),
+        _telling(own, _part(cells, lambda cell: cell.backbone, but=("weights", "digest"))),
         _telling(own, _part(cells, lambda cell: cell.dataset)),
         [f"n={cell.size}" for cell in cells],
         _recipes(cells),
@@ -125,11 +126,11 @@ def points(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _part(
-    cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]], keys: Sequence[str] | None = None
+    cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]], but: Sequence[str] = ()
 ) -> list[str]:
-    """Name one part of each cell, by all of it or by some keys."""
+    """Name one part of each cell, by all of it but some keys."""
     parts = [part(cell) for cell in cells]
-    forms = once(parts, lambda whole: canonical({k: v for k, v in whole.items() if keys is None or k in keys}))
+    forms = once(parts, lambda whole: canonical({k: v for k, v in whole.items() if k not in but}))
     unique = {form: json.loads(form) for form in dict.fromkeys(forms)}
     named = dict(zip(unique, labels(list(unique.values())), strict=True))
     return [named[form] for form in forms]

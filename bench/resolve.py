@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from bench.augment import Augment
@@ -43,10 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What all cells of one data set, backbone and strategy share. `cell` holds fields of theirs.
-
-    `tests` says where else they are tested, unless they are there only for another cell's sake.
-    """
+    """What all cells of one data set, backbone and strategy share. `cell` holds fields of theirs."""
 
     dataset: Dataset
     strategy: Strategy
@@ -54,7 +51,12 @@ class _Parts:
     facts: Facts
     whole: dict[str, dict[str, Any]]
     cell: Mapping[str, Any]
-    tests: Tests
+    find_tests: Callable[[], Tests]
+
+    @cached_property
+    def tests(self) -> Tests:
+        """Where else they are tested, if they are. Raises SuiteError."""
+        return self.find_tests()
 
     @cached_property
     def tested(self) -> Mapping[str, Any]:
@@ -102,12 +104,17 @@ class Resolver:
         self._skip_axes = [*dict.fromkeys([*(axis for e in self.suite.exclude for axis in e.when), *of_parts])]
         self._seeds_differ = "seed" in (*self._recipe_axes, *self._skip_axes)
 
-    def entry(self, point: Point, children: tuple[Who, ...] = ()) -> tuple[Entry, list[Entry]]:
-        """Return the entry of a point and the entries of its parents, the parents' own first."""
+    def entry(self, point: Point, children: tuple[Who, ...] = (), data: bytes = b"") -> tuple[Entry, list[Entry]]:
+        """Return the entry of a point and the entries of its parents, the parents' own first.
+
+        `data` is what the last of its children learns: a parent that learns other data is tested on that alone.
+        """
         kind = self._kind(point)
-        tests = HERE if children else kind.parts.tests
-        skip, parts = kind.skip, kind.parts.cell if tests is HERE else kind.parts.tested
-        parents = self._parents(point, kind, children) if kind.differs else {}
+        data = data or point["dataset"].key
+        same_data = data == point["dataset"].key
+        tests = kind.parts.tests if same_data else HERE
+        skip, parts = kind.skip, kind.parts.tested if same_data else kind.parts.cell
+        parents = self._parents(point, kind, children, data) if kind.differs else {}
         for role, entries in parents.items():
             if skip is None and entries[-1].skip:
                 skip = f"its {role} is left out: {entries[-1].skip}"
@@ -166,25 +173,25 @@ class Resolver:
                 "runtime": _runtime(dataset=dataset, strategy=strategy, task=self.task)
                 | {"backbone": {**runtime_of(backbone), "weights": backbone.weights}},
             }
-            tests = those_of(self.suite, self._others, dataset, facts)
+            tests = partial(those_of, self.suite, self._others, dataset, facts)
             self.plugins[key] = _Parts(dataset, strategy, modality_of(backbone), facts, whole, cell, tests)
         return self.plugins[key]  # type: ignore[no-any-return]
 
-    def _parents(self, point: Point, kind: _Kind, children: tuple[Who, ...]) -> dict[str, list[Entry]]:
+    def _parents(self, point: Point, kind: _Kind, children: tuple[Who, ...], data: bytes) -> dict[str, list[Entry]]:
         """Resolve the cells that must be trained before this one, each list ending in the parent itself."""
         parents: dict[str, list[Entry]] = {}
         family = (*children, who(point))
         name = kind.parts.strategy.name
         for role, own in kind.differs.items():
             parent = {**point, **own}
-            key = ("parent", role, *(value.key for value in parent.values()))
+            key = ("parent", role, data, *(value.key for value in parent.values()))
             if key not in self.plugins:
                 trail = (*point["strategy"].trail, role)
                 if who(parent) in family or ("strategy" in own and own["strategy"].spec == {"name": name}):
                     raise self.suite.error(trail, f"a {role} that names itself: give it another strategy")
                 for axis in {"backbone", "strategy"} - own.keys():
                     parent[axis] = dataclasses.replace(parent[axis], trail=trail)
-                entry, before = self.entry(parent, family)
+                entry, before = self.entry(parent, family, data)
                 self.plugins[key] = [*before, dataclasses.replace(entry, role=role)]
             parents[role] = self.plugins[key]
         return parents

@@ -94,15 +94,25 @@ def test_a_cell_is_not_tested_elsewhere_on_its_own_data(tmp_path: Path) -> None:
     assert alone[1].cell.id == expand(load(write_suite(tmp_path, {"matrix": {"dataset": [OTHER]}}))).entries[0].cell.id
 
 
-def test_parents_are_not_tested_elsewhere(tmp_path: Path) -> None:
-    parent, student = plan(tmp_path, OTHER, matrix={"strategy": [TEACHER]}).entries
-    (before, after) = plan(tmp_path, matrix={"strategy": [TEACHER]}).entries
-    assert (parent.role, parent.cell) == ("teacher", before.cell)
-    assert student.cell.also_test
-    assert student.cell.learnt_id == after.cell.id
-    rows = plan(tmp_path, OTHER, matrix={"strategy": ["full_finetune", TEACHER]})
-    assert len(set(rows.titles.values())) == len(rows.entries) == 3
-    assert any(title.endswith("also_test=toy") for title in rows.titles.values())
+def test_a_teacher_is_the_row_of_its_name(tmp_path: Path) -> None:
+    rows = plan(tmp_path, OTHER, matrix={"strategy": [TEACHER, "full_finetune"]})
+    assert len(rows.entries) == 2
+    student, teacher = sorted(rows.entries, key=lambda entry: entry.cell.strategy["name"])
+    assert student.cell.parents == {"teacher": teacher.cell.id}
+    assert (teacher.role, student.role) == (None, None)
+    assert teacher.cell.also_test == student.cell.also_test != ()
+    parent, _ = plan(tmp_path, OTHER, matrix={"strategy": [TEACHER]}).entries
+    assert (parent.role, parent.cell) == ("teacher", teacher.cell)
+
+
+def test_a_parent_that_learns_other_data_is_tested_on_that_alone(tmp_path: Path) -> None:
+    larger = {"name": "distill", "teacher": {"strategy": "full_finetune", "dataset": LARGER}}
+    parent, student = plan(tmp_path, OTHER, matrix={"strategy": [larger]}).entries
+    assert (parent.role, parent.cell.dataset["train"]) == ("teacher", 90)
+    assert (parent.cell.also_test, student.cell.also_test) == ((), cell(tmp_path, OTHER).also_test)
+    # Its classes need not be those of the data set that the suite tests on.
+    other = {"name": "distill", "teacher": {"strategy": "full_finetune", "dataset": {"name": "toy", "classes": 4}}}
+    assert len(plan(tmp_path, OTHER, matrix={"strategy": [other]}).entries) == 2
 
 
 def test_paths_are_in_no_id_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +339,7 @@ def test_a_run_from_the_command_line_tells_what_is_lost_elsewhere(
     assert ended.returncode == 0, ended.stderr
     records = runs.records(tmp_path, "toy")
     tested = {i: r for i, r in records.items() if "also_test" in r["details"]}
-    assert (len(records), len(tested)) == (3, 2)
+    assert (len(records), len(tested)) == (3, 3)
     shown = (tmp_path / "reports" / "toy" / "index.md").read_text(encoding="utf-8")
     assert "Elsewhere" in shown
     assert "loses least" in shown
@@ -337,8 +347,7 @@ def test_a_run_from_the_command_line_tells_what_is_lost_elsewhere(
         rows = {row["cell_id"]: row for row in csv.DictReader(handle)}
     (column,) = [k for k in next(iter(rows.values())) if k.startswith("also_test.") and k.endswith(".accuracy")]
     for cell_id, record in records.items():
-        there = tested[cell_id]["details"]["also_test"][0]["metrics"]["accuracy"] if cell_id in tested else None
-        assert rows[cell_id][column] == ("" if there is None else str(there))
+        assert rows[cell_id][column] == str(tested[cell_id]["details"]["also_test"][0]["metrics"]["accuracy"])
         assert str(tmp_path) not in json.dumps(record["details"])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_CACHE", extra["BENCH_CACHE"])
