@@ -125,9 +125,7 @@ def points(cells: Sequence[Cell]) -> dict[str, str]:
     return {cell.id: unique[keys[cell.id]] for cell in cells}
 
 
-def _part(
-    cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]], but: Sequence[str] = ()
-) -> list[str]:
+def _part(cells: Sequence[Cell], part: Callable[[Cell], Mapping[str, Any]], but: Sequence[str] = ()) -> list[str]:
     """Name one part of each cell, by all of it but some keys."""
     parts = [part(cell) for cell in cells]
     forms = once(parts, lambda whole: canonical({k: v for k, v in whole.items() if k not in but}))
