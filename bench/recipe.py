@@ -94,8 +94,8 @@ class Recipe:
     schedule      of the learning rate over a phase: a name, or a mapping with it and its options, see bench.rates
     label_smoothing  of the cross-entropy on labels
     augment       keyed views and mixed pictures, see Augment
-    precision     fp32 | bf16 (autocast; parameters stay fp32) | auto (whichever trains faster on this machine; a head
-                  alone in fp32)
+    precision     fp32 | bf16 (autocast of the stages; parameters, head and loss stay fp32) | auto (whichever is faster
+                  on this machine)
     selection     last | best_val (weights of the best epoch on a part of the labelled budget)
     validation    the part of the labelled budget held out when selection is best_val
     curve_points  how many points of the learning curve are measured on the monitor split, at most one an epoch

@@ -175,16 +175,37 @@ def test_what_is_tried_follows_the_recipe_and_the_device():
 def test_a_short_training_is_not_worth_a_trial_and_automatic_precision_is(tmp_path):
     tuner = Autotune(tmp_path, CPU, {})
     assert tuner.verdict(network_of(), RECIPE, Stretch(TUNE_STEPS - 1), {}) is None
-    assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), Stretch(0), {}) is None
     assert tuner.spent_seconds == 0.0
     assert tuner.verdict(network_of(), replace(RECIPE, precision="auto"), Stretch(1), {}) is not None
     assert tuner.verdict(network_of(), RECIPE, Stretch(TUNE_STEPS), {}) is not None
 
 
-def test_a_head_alone_is_trained_in_fp32_without_a_trial(tmp_path):
-    made = learner(tmp_path, FeatureExtract(), replace(RECIPE, precision="auto"))
-    made.tune(round_of(12), {})
-    assert (made.verdict, made.recipe.precision) == (None, "fp32")
+@pytest.mark.parametrize("faster", ["fp32", "bf16"])
+def test_the_features_of_a_head_alone_are_made_in_the_precision_that_is_faster(tmp_path, monkeypatch, faster):
+    monkeypatch.setattr(Trial, "_timed", lambda self, step: (step(), 1.0)[1])
+    seconds = Trial.seconds
+    monkeypatch.setattr(Trial, "seconds", lambda self, mode: seconds(self, mode) - 0.5 * (mode.precision == faster))
+    made, one = learner(tmp_path, FeatureExtract(), replace(RECIPE, precision="auto")), round_of(12)
+    before = {name: tensor.clone() for name, tensor in made.network.model.state_dict().items()}
+    made.tune(one, {})
+    assert set(made.verdict.step_seconds) == {"fp32/channels_last/eager", "bf16/channels_last/eager"}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in made.network.model.state_dict().items())
+    assert (made.mode, made.recipe.precision) == (Mode(faster), faster)
+    made.fit(one)
+    assert {used.forward.precision for used in made.used} == {faster}
+
+
+@pytest.mark.parametrize("backbone", ["toy_cnn", "resnet10t"])
+def test_a_head_stays_in_fp32_where_the_stages_are_in_bf16(backbone):
+    network = network_of(backbone).eval()
+    x, seen = network.noise(4), []
+    network.head.register_forward_hook(lambda _, given, made: seen.append((given[0].dtype, made.dtype)))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        inside = network.stages[0].run(x)
+        features, logits = network.answer(x, 0)
+    assert seen == [(torch.float32, torch.float32)]
+    assert inside.dtype == torch.bfloat16
+    assert torch.equal(logits, network.head(features))
 
 
 def test_a_verdict_is_measured_once_and_kept_for_its_network_and_machine(tmp_path):
@@ -219,10 +240,11 @@ def test_a_trial_is_of_what_the_strategy_trains(tmp_path, monkeypatch, strategy,
     made = learner(tmp_path, strategy, recipe)
     made.tune(round_of(24, recipe), {})
     (stretch,) = asked
-    assert stretch == (Stretch(0) if wanted is None else Stretch(12, wanted % made.depth, passes))
+    assert stretch == (Stretch(0, made.depth) if wanted is None else Stretch(12, wanted % made.depth, passes))
     monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     made.tune(round_of(24, recipe), {})
-    assert asked[1].passes == float(stretch.cut > 0)  # rows that are not kept are passed at every step
+    # Rows that are not kept are passed at every step.
+    assert asked[1].passes == float(bool(stretch.steps and stretch.cut))
 
 
 def test_a_trial_counts_the_frozen_passes_and_trains_what_is_left(tmp_path):
@@ -420,13 +442,19 @@ def test_a_loss_that_decides_by_its_numbers_is_taken_head_by_head(tmp_path):
     assert_heads_learn_alike(tmp_path, Capped(), replace(RECIPE, lr=0.05), episodes=3)
 
 
+def test_heads_on_features_of_bf16_learn_at_once_as_they_do_alone(tmp_path):
+    recipe = replace(RECIPE, precision="bf16", lr=0.05)
+    at_once, _ = assert_heads_learn_alike(tmp_path, FeatureExtract(), recipe, episodes=3)
+    assert at_once._heads_alone(next(iter(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(9)))))
+    assert {used.forward.precision for used in at_once.used} == {"bf16"}
+
+
 def test_what_is_drawn_or_watched_is_learnt_one_by_one(tmp_path):
     episodes = list(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(9)))
     made = learner(tmp_path, FeatureExtract())
     assert made._heads_alone(episodes[0])
     assert not made._heads_alone(round_of(12))
     assert not learner(tmp_path, PartialFinetune())._heads_alone(episodes[0])
-    assert not learner(tmp_path, FeatureExtract(), replace(RECIPE, precision="bf16"))._heads_alone(episodes[0])
     made.network.before_head = nn.Dropout(0.5)
     assert not made._heads_alone(episodes[0])
 

@@ -52,6 +52,23 @@ def tokens(network, texts=TEXTS, more: int = 0) -> Tokens:
     return Tokens(filled, torch.tensor([[i < len(row) for i in range(width)] for row in ids]))
 
 
+@pytest.mark.parametrize("kind", CUT)
+def test_an_encoder_learns_with_quick_dropout_and_answers_as_the_library_does(kind, folders):
+    from bench.backbones import _attention
+    from bench.backbones._dropout import QuickDropout
+
+    network = find(named(folders(kind))).build(2, False, 0)
+    encoder = network.model.get_submodule("encoder")
+    assert encoder.config._attn_implementation == _attention.NAME
+    assert {type(m) for m in encoder.modules() if isinstance(m, torch.nn.Dropout)} == {QuickDropout}
+    x = tokens(network)
+    with torch.no_grad():
+        assert not torch.equal(network.train()(x), network(x))
+        ours = network.eval()(x)
+        _attention.give_back(encoder)
+        assert torch.equal(network(x), ours)
+
+
 @pytest.mark.parametrize("kind", list(SMALL))
 def test_features_are_those_of_the_library_itself(kind, folders):
     folder = folders(kind)

@@ -15,6 +15,7 @@ from bench.backbones import _checkpoint
 from bench.backbones._build import hollow as on_meta
 from bench.backbones._build import seeded
 from bench.backbones._checkpoint import first_line
+from bench.backbones._dropout import quickened
 from bench.backbones._inputs import STEP, TextInputs, Tokens
 from bench.backbones._network import Network, Stage
 from bench.backbones._texts import text_network
@@ -132,11 +133,15 @@ def _config(folder: Path, name: str, layers: int | None) -> Any:
 
 def _encoder(config: Any) -> Any:
     library = _library()
+    from bench.backbones._attention import take_over
+
     made = partial(library.AutoModel.from_config, config, trust_remote_code=False, dtype=torch.float32)
     try:
-        return made(attn_implementation="sdpa")
+        encoder = made(attn_implementation="sdpa")
     except ValueError:  # a model without the fused attention
-        return made(attn_implementation="eager")
+        return quickened(made(attn_implementation="eager"))
+    take_over(encoder)
+    return quickened(encoder)
 
 
 def _network(encoder: Any, folder: Path, name: str, pooling: str, head: tuple[int, int], size: int | None) -> Network:
@@ -155,7 +160,7 @@ def _network(encoder: Any, folder: Path, name: str, pooling: str, head: tuple[in
         raise Skip(f"{name} takes texts of {most} tokens at most: too few")
     inputs = TextInputs(min(size or most, most), Pieces(folder, tokenizer))
     classes, seed = head
-    described = f"{config.model_type}, {config.num_attention_heads} heads, {config._attn_implementation}"
+    described = f"{config.model_type}, {config.num_attention_heads} heads, {'sdpa' if _fused(encoder) else 'eager'}"
     return text_network(
         encoder, stages, None if pooler is not None else pooling, inputs, (config.hidden_size, classes, seed),
         _dropout(config), described,
@@ -184,7 +189,7 @@ def _stages(encoder: Any, pad: int) -> list[Stage]:
     owned = [getattr(encoder, name, None) for name in ("embeddings", "embeddings_project")]
     embed = [module for module in owned if isinstance(module, nn.Module)]
     layers = next((found for path in _LAYERS if isinstance(found := _at(encoder, path), nn.ModuleList)), None)
-    fused = encoder.config._attn_implementation == "sdpa"
+    fused = _fused(encoder)
     if layers is None or not embed:
         return [_trunk(encoder)]
     stages = [
@@ -198,6 +203,10 @@ def _stages(encoder: Any, pad: int) -> list[Stage]:
     held |= {id(p) for p in pooler.parameters()} if pooler is not None else set()
     whole = all(id(p) in held for p in encoder.parameters())
     return stages if whole and (_on_meta(encoder) or _same(encoder, stages)) else [_trunk(encoder)]
+
+
+def _fused(encoder: Any) -> bool:
+    return bool(encoder.config._attn_implementation != "eager")
 
 
 def _at(model: nn.Module, path: str) -> Any:

@@ -12,6 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,8 @@ COMPILE_SECONDS = 900.0
 FIRST_LIMIT, LIMITS = 1.6, (1.25, 1.15, 1.15)
 # Another way than the default has to be so much faster, so that noise does not choose.
 MARGIN = 0.93
+# Examples of a pass where there are no steps: a head's own training is soon done, and its trial has to be sooner.
+PASSED = 8
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class Stretch:
-    """What a strategy trains: so many steps of the stages from `cut` on and the head.
+    """What a strategy trains: so many steps of the stages from `cut` on and the head. A head alone has no steps to try.
 
     `passes` is the batches that go through the frozen stages before `cut` for each step: less than one where their
     activations are kept.
@@ -106,12 +109,12 @@ class Autotune:
         """Return how to train a stretch of a network, or None when that is not worth finding out.
 
         `identity` names the network's architecture. Whether it is worth it depends on the cell alone, not on what was
-        measured before it: never where nothing but a head is trained, always where else a precision has to be chosen.
-        Nothing is chosen by the clock where numbers have to be the same every time.
+        measured before it: always where a precision has to be chosen, for a head alone that in which its features are
+        made. Nothing is chosen by the clock where numbers have to be the same every time.
         """
         if torch.are_deterministic_algorithms_enabled():
             return None
-        if stretch.steps == 0 or (recipe.precision != "auto" and stretch.steps < TUNE_STEPS):
+        if recipe.precision != "auto" and stretch.steps < TUNE_STEPS:
             return None
         made_of = {
             "network": dict(identity),
@@ -136,6 +139,8 @@ class Autotune:
     def _measure(self, network: Network, recipe: Recipe, stretch: Stretch, name: str) -> Verdict:
         started = now(self.device)
         every = [mode for mode in modes(recipe.precision, self.device) if network.has_layout or mode.layout == DEFAULT]
+        if stretch.steps == 0:
+            every = [mode for mode in every if mode.layout == DEFAULT and mode.stepping == "eager"]
         trial = Trial(network, recipe, stretch, self.device)
         first = {mode: taken for mode in every if (taken := trial.first_seconds(mode)) is not None}
         near = [m for m, taken in first.items() if taken <= FIRST_LIMIT * _fastest(first, m.stepping)]
@@ -189,12 +194,12 @@ def _from_json(data: Mapping[str, Any]) -> Verdict:
 
 
 class Trial:
-    """Trains a stretch of a copy of a network on examples of noise, a step at a time."""
+    """Trains a stretch of a copy of a network on examples of noise, a step at a time; a pass where there is none."""
 
     def __init__(self, network: Network, recipe: Recipe, stretch: Stretch, device: torch.device) -> None:
         self.network, self.recipe, self.stretch, self.device = network, recipe, stretch, device
-        self.noise = network.noise(recipe.batch_size)
-        self._steps: dict[Mode, Callable[[], Tensor]] = {}
+        self.noise = network.noise(recipe.batch_size if stretch.steps else min(recipe.batch_size, PASSED))
+        self._steps: dict[Mode, Callable[[], object]] = {}
         self._prefixes: dict[Mode, float] = {}
 
     def first_seconds(self, mode: Mode) -> float | None:
@@ -221,9 +226,12 @@ class Trial:
             except Exception:  # noqa: BLE001 - a way that fails, for whatever reason, is not the way
                 return None
 
-    def _prepare(self, mode: Mode) -> Callable[[], Tensor]:
+    def _prepare(self, mode: Mode) -> Callable[[], object]:
         network = copy.deepcopy(self.network).arrange(mode.memory_format)
         cut, recipe = self.stretch.cut, replace(self.recipe, precision=mode.precision)
+        if self.stretch.steps == 0:
+            self._prefixes[mode] = 0.0
+            return partial(infer, network, network.arranged(self.noise), 0, cut, mode.precision)
         phase = Phase(unfrozen=len(network.stages) - cut)
         x = network.arranged(self._passed(network, mode))
         weights = choose(network, phase)

@@ -149,7 +149,7 @@ class Learner:
         cuts = [first_stage(self.network, phase) for phase in self.phases]
         deep = [(cut, epochs) for cut, epochs in zip(cuts, self.epochs, strict=True) if cut < self.depth]
         if not deep:
-            return Stretch(0)
+            return Stretch(0, self.depth)
         cut, epochs, shown = min(deep)[0], sum(epochs for _, epochs in deep), self.views.shown
         steps = epochs * len(batches(len(round_.train), self.recipe.batch_size))
         passes = shown / epochs if shown is not None and self.supply.keeps(cut, round_.train, shown) else 1.0
@@ -229,7 +229,7 @@ class Learner:
         drawn = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.network.before_head.modules())
         plain = all(first_stage(self.network, p) == self.depth and p.solve is None and not p.only for p in self.phases)
         watched = self.recipe.selection != "last" or round_.monitor is not None
-        linear = type(self.head) is nn.Linear and self.recipe.precision == "fp32"
+        linear = type(self.head) is nn.Linear
         beside = not self.parents and self.strategy.beside(self.network.dim, {}) is not None
         others = self.parents or beside or self.strategy.merges
         return plain and linear and self.views.shown is not None and not (drawn or watched or others)
@@ -250,7 +250,7 @@ class Learner:
             for round_ in rounds:
                 self.shown.append((round_.train.split, len(round_.train)))
                 rows, keys = self.supply.rows(forward, round_.train, self.views, "features", self.views.count)
-                features.append(rows.take(keys).unflatten(0, (len(round_.train), -1)))
+                features.append(rows.take(keys).float().unflatten(0, (len(round_.train), -1)))
             labels = torch.from_numpy(np.stack([round_.train.labels for round_ in rounds])).to(self.device)
             lessons = Lessons(torch.stack(features).to(self.device), labels, self._importance(labels, rounds[0]))
             heads.learn(phases, self.strategy, self.recipe, lessons, self.generator)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
+from bench.backbones._attention import give_back
+from bench.backbones._dropout import QuickDropout
 from bench.backbones._inputs import Tokens
 from bench.backbones._network import Network
 
@@ -74,9 +76,18 @@ def learn(task: Task) -> Network:
     return train(task, lambda **options: Drawn(task, **options))
 
 
+def as_the_library_has_it(network: Network) -> Network:
+    """Return a network with torch's own dropout and the library's own attention."""
+    give_back(network.model.encoder)
+    for module in network.modules():
+        if isinstance(module, QuickDropout):
+            module.__class__ = nn.Dropout
+    return network
+
+
 def train(task: Task, make: Any, **chosen: Any) -> Network:
     """Train the task's network by the Trainer that `make` makes; `chosen` are more of its arguments."""
-    network = task.network()
+    network = as_the_library_has_it(task.network())
     recipe = task.recipe
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
