@@ -20,9 +20,9 @@ from bench.compare.measures import parse as parse_limits
 from bench.datasets import Dataset, Facts, datasets
 from bench.document import Trail
 from bench.elsewhere import HERE, Tests, named, those_of
-from bench.errors import BenchError, OptionError, PluginError, UnknownName, WeightsError, did_you_mean, nearest, quoted
-from bench.recipe import Recipe
-from bench.registry import Registry, build, identity_of, plain, runtime_of
+from bench.errors import BenchError, OptionError, did_you_mean, nearest, quoted
+from bench.making import Making
+from bench.registry import identity_of, plain, runtime_of
 from bench.strategies import Strategy, strategies
 from bench.suite import Suite, alternatives, matches, same
 from bench.tasks import Task, tasks
@@ -83,7 +83,8 @@ class Resolver:
     forms: dict[int, tuple[Any, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.task: Task = self._plugin(tasks, self.suite.task, ("task",))
+        self.making = Making(self.suite)
+        self.task: Task = self.making.plugin(tasks, self.suite.task, ("task",))
         try:
             parse_limits(self.suite.gate, self.task.metrics)
         except OptionError as error:
@@ -93,10 +94,10 @@ class Resolver:
             self._check_when(override.when, ("overrides", i, "when"), known)
         for i, exclusion in enumerate(self.suite.exclude):
             self._check_when(exclusion.when, ("exclude", i, "when"), known)
-        self._recipe(self.suite.recipe, ("recipe",))
-        self._others = named(self.suite, lambda spec, trail: self._plugin(datasets, spec, trail), self._facts)
+        self.making.recipe(self.suite.recipe, ("recipe",))
+        self._others = named(self.suite, partial(self.making.plugin, datasets), self.making.facts)
         for i, override in enumerate(self.suite.overrides):
-            self._recipe(_merge(self.suite.recipe, override.set.recipe), ("overrides", i, "set", "recipe"))
+            self.making.recipe(_merge(self.suite.recipe, override.set.recipe), ("overrides", i, "set", "recipe"))
         # The axes that the recipe of a cell hangs on, and those that its exclusion does.
         own = [axis for axis in self.suite.matrix.axes() if axis.startswith("recipe.")]
         self._recipe_axes = [*dict.fromkeys(axis for o in self.suite.overrides for axis in o.when), *own, "recipe"]
@@ -159,11 +160,11 @@ class Resolver:
         key = ("parts", *(point[axis].key for axis in ("dataset", "backbone", "strategy")))
         if key not in self.plugins:
             trail = {axis: value.trail for axis, value in point.items()}
-            dataset: Dataset = self._plugin(datasets, point["dataset"].spec, trail["dataset"])
-            strategy: Strategy = self._plugin(strategies, point["strategy"].spec, trail["strategy"])
+            dataset: Dataset = self.making.plugin(datasets, point["dataset"].spec, trail["dataset"])
+            strategy: Strategy = self.making.plugin(strategies, point["strategy"].spec, trail["strategy"])
             pretrained = strategy.start == "pretrained"
-            backbone, weights = self._backbone(point["backbone"].spec, trail["backbone"], pretrained)
-            facts = self._facts(dataset, trail["dataset"])
+            backbone, weights = self.making.backbone(point["backbone"].spec, trail["backbone"], pretrained)
+            facts = self.making.facts(dataset, trail["dataset"])
             whole = {"dataset": _whole(dataset), "strategy": _whole(strategy), "backbone": _model(backbone)}
             cell = {
                 "task": identity_of(self.task),
@@ -224,50 +225,6 @@ class Resolver:
             what = "a mapping" if key == "recipe" else "a name or a mapping with a name"
             raise self.suite.error(trail, f"{key} must be {what}, not {quoted(value)}")
         return spec
-
-    def _plugin(self, registry: Registry[Any], spec: Mapping[str, Any], trail: Trail) -> Any:
-        key = canonical([registry.kind, spec])
-        if key not in self.plugins:
-            try:
-                self.plugins[key] = registry.create(spec)
-            except UnknownName as error:
-                raise self.suite.error((*trail, "name"), str(error)) from None
-            except PluginError:
-                raise  # no fault of the suite's
-            except BenchError as error:
-                raise self.suite.locate(error, trail) from None
-        return self.plugins[key]
-
-    def _backbone(self, spec: Mapping[str, Any], trail: Trail, pretrained: bool) -> tuple[Backbone, dict[str, Any]]:
-        """Return a backbone, and what of its weights is identity: they are looked for only when they are needed."""
-        key = canonical(["backbone", spec, pretrained])
-        if key not in self.plugins:
-            try:
-                backbone = find(spec)
-                weights = backbone.weights if pretrained else "random"
-                drawn = getattr(backbone, "drawn_digest", lambda: "random")
-                digest = backbone.weights_digest() if pretrained else drawn()
-            except UnknownName as error:
-                wrong = "source" if error.name == spec.get("source") else "name"
-                raise self.suite.error((*trail, wrong), str(error)) from None
-            except PluginError:
-                raise
-            except WeightsError as error:
-                raise self.suite.error((*trail, "weights"), str(error)) from None
-            except BenchError as error:
-                raise self.suite.locate(error, trail) from None
-            kind = weights if weights in ("pretrained", "random") else "file"
-            self.plugins[key] = backbone, {"weights": kind, "digest": digest}
-        return self.plugins[key]  # type: ignore[no-any-return]
-
-    def _facts(self, dataset: Dataset, trail: Trail) -> Facts:
-        key = canonical(["facts", dataset.name, plain(dataset)])
-        if key not in self.plugins:
-            try:
-                self.plugins[key] = dataset.facts()
-            except BenchError as error:
-                raise self.suite.locate(error, trail) from None
-        return self.plugins[key]  # type: ignore[no-any-return]
 
     def _skip(self, point: Point, parts: _Parts) -> str | None:
         key = ("skip", *(point[axis].key if axis in point else None for axis in self._skip_axes))
@@ -361,16 +318,7 @@ class Resolver:
                     recipe, trail = _put(recipe, axis.split(".")[1:], value.spec), value.trail
             if "recipe" in point:
                 recipe, trail = _merge(recipe, point["recipe"].spec), point["recipe"].trail
-            self.plugins[key] = self._recipe(recipe, trail)
-        return self.plugins[key]  # type: ignore[no-any-return]
-
-    def _recipe(self, options: Mapping[str, Any], trail: Trail) -> dict[str, Any]:
-        key = canonical(["recipe", options])
-        if key not in self.plugins:
-            try:
-                self.plugins[key] = plain(build(Recipe, options, "the recipe"))
-            except BenchError as error:
-                raise self.suite.locate(error, trail) from None
+            self.plugins[key] = self.making.recipe(recipe, trail)
         return self.plugins[key]  # type: ignore[no-any-return]
 
     def _resolved(self, parts: _Parts, parents: Mapping[str, Cell]) -> dict[str, Any]:

@@ -67,11 +67,11 @@ def test_what_is_kept_of_finite_views_gives_what_running_the_frozen_stages_gives
     kept = learner(tmp_path / "kept", PartialFinetune(), recipe)
     kept.fit(one)
     kept_logits = kept.logits(one.test)
-    assert {used.views for used in kept.used} == {augment.count}
+    assert {used.views for used in kept.spent.used} == {augment.count}
     monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     plain = learner(tmp_path / "plain", PartialFinetune(), recipe)
     plain.fit(one)
-    assert not plain.used
+    assert not plain.spent.used
     assert np.allclose(plain.logits(one.test), kept_logits, atol=1e-5)
     untouched = learner(tmp_path / "untouched", PartialFinetune(), RECIPE)
     untouched.fit(one)
@@ -84,14 +84,14 @@ def test_pictures_that_do_not_come_again_are_learnt_from_and_give_the_same_each_
     recipe = replace(RECIPE, augment=augment)
     made, one, other = learner(tmp_path, strategy, recipe), round_of(24, recipe), round_of(12, recipe, seed=1)
     made.fit(one)
-    once, curve = made.logits(one.test), [replace(p, seconds=0) for p in made.curve]
+    once, curve = made.logits(one.test), [replace(p, seconds=0) for p in made.progress.curve]
     assert np.isfinite(once).all()
-    assert {work.forward for work in made.work} == {0}
-    assert {used.views for used in made.used} <= {1}
+    assert {work.forward for work in made.spent.work} == {0}
+    assert {used.views for used in made.spent.used} <= {1}
     made.fit(other)
     made.fit(one)
     assert np.array_equal(made.logits(one.test), once)
-    assert [replace(p, seconds=0) for p in made.curve] == curve
+    assert [replace(p, seconds=0) for p in made.progress.curve] == curve
     assert all((point.train_accuracy is None) == augment.mixes for point in curve)
     again = learner(tmp_path / "elsewhere", strategy, recipe)
     again.fit(one)
@@ -121,10 +121,10 @@ def test_a_teacher_answers_in_eval_mode_on_the_very_picture_that_its_student_see
             assert torch.allclose(teacher(pictures), step.parents["teacher"], atol=1e-4)
             assert not step.parents["teacher"].requires_grad
             assert (step.targets is not None) == augment.mixes
-    assert not made.used
+    assert not made.spent.used
     roles = 2 if made_as.hints else 1
-    assert all(forward.network is teacher for forward, *_ in made.asked)
-    assert sum(pictures for _, pictures, _ in made.asked) == roles * 72
+    assert all(forward.network is teacher for forward, *_ in made.spent.asked)
+    assert sum(pictures for _, pictures, _ in made.spent.asked) == roles * 72
 
 
 @pytest.mark.parametrize("augment", [PASSING["fresh"], PASSING["both"]], ids=["fresh", "both"])

@@ -106,7 +106,7 @@ def test_a_look_leaves_the_network_as_it_was(tmp_path):
 def test_the_pass_that_is_looked_at_is_a_cost_of_training(tmp_path):
     made = learner(tmp_path, Surgical(auto=True), FOUR)
     made.fit(round_of(24))
-    assert (24, 0, 0) in [(w.examples, w.forward, w.backward) for w in made.work]
+    assert (24, 0, 0) in [(w.examples, w.forward, w.backward) for w in made.spent.work]
 
 
 # the textbook's rule

@@ -82,7 +82,7 @@ def test_data_larger_than_the_budget_give_the_same_training(tmp_path, monkeypatc
     streamed = learner(tmp_path / "streamed", strategy, FLIPS)
     streamed.fit(one)
     assert np.array_equal(streamed.logits(one.test), held.logits(one.test))
-    assert [p.train_loss for p in streamed.curve] == [p.train_loss for p in held.curve]
+    assert [p.train_loss for p in streamed.progress.curve] == [p.train_loss for p in held.progress.curve]
 
 
 def test_rows_are_mapped_and_not_read_into_memory(tmp_path):
@@ -192,7 +192,7 @@ def test_the_features_of_a_head_alone_are_made_in_the_precision_that_is_faster(t
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.network.model.state_dict().items())
     assert (made.mode, made.recipe.precision) == (Mode(faster), faster)
     made.fit(one)
-    assert {used.forward.precision for used in made.used} == {faster}
+    assert {used.forward.precision for used in made.spent.used} == {faster}
 
 
 @pytest.mark.parametrize("backbone", ["toy_cnn", "resnet10t"])
@@ -314,7 +314,7 @@ def test_a_layout_changes_numbers_by_rounding_alone(tmp_path, layout, strategy):
     made.network.arrange(Mode(layout=layout).memory_format)
     made.fit(one)
     assert np.allclose(made.logits(one.test), plain.logits(one.test), atol=2e-3)
-    assert made.curve[0].train_loss == pytest.approx(plain.curve[0].train_loss, rel=1e-3)
+    assert made.progress.curve[0].train_loss == pytest.approx(plain.progress.curve[0].train_loss, rel=1e-3)
 
 
 def test_a_learner_runs_as_its_verdict_says(tmp_path, monkeypatch):
@@ -337,7 +337,7 @@ def trained(folder, stepping: str, device: torch.device = CPU) -> tuple[list[flo
     made, one = learner(folder, FullFinetune(), recipe, device=device), round_of(24 if device == CPU else 27, recipe)
     made.mode = replace(made.mode, stepping=stepping)
     made.fit(one)
-    return [p.train_loss for p in made.curve], made.logits(one.test)
+    return [p.train_loss for p in made.progress.curve], made.logits(one.test)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
@@ -417,9 +417,9 @@ def test_heads_that_learn_at_once_learn_what_each_would_learn_alone(tmp_path, ma
         epochs=4, batch_size=4, lr=0.05, label_smoothing=0.1, optimizer=optimizer, augment=Augment(shift=2, views=3)
     )
     at_once, one_by_one = assert_heads_learn_alike(tmp_path, Sketch(made_of), recipe, episodes=7)
-    assert sorted(map(repr, at_once.work)) == sorted(map(repr, one_by_one.work))
-    assert [used[1:] for used in at_once.used] == [used[1:] for used in one_by_one.used]
-    assert at_once.shown == one_by_one.shown
+    assert sorted(map(repr, at_once.spent.work)) == sorted(map(repr, one_by_one.spent.work))
+    assert [used[1:] for used in at_once.spent.used] == [used[1:] for used in one_by_one.spent.used]
+    assert at_once.spent.shown == one_by_one.spent.shown
     assert at_once.trained == one_by_one.trained
 
 
@@ -446,7 +446,7 @@ def test_heads_on_features_of_bf16_learn_at_once_as_they_do_alone(tmp_path):
     recipe = replace(RECIPE, precision="bf16", lr=0.05)
     at_once, _ = assert_heads_learn_alike(tmp_path, FeatureExtract(), recipe, episodes=3)
     assert at_once._heads_alone(next(iter(FewShot(ways=3, queries=5, episodes=3).rounds(problem_of(9)))))
-    assert {used.forward.precision for used in at_once.used} == {"bf16"}
+    assert {used.forward.precision for used in at_once.spent.used} == {"bf16"}
 
 
 def test_what_is_drawn_or_watched_is_learnt_one_by_one(tmp_path):

@@ -77,7 +77,7 @@ def test_gradual_unfreezing_changes_per_phase_what_its_schedule_says(tmp_path):
     moved = by_phase(made, round_of(24))
     assert moved == [tensors_of(made, set(STAGES[3 - k :])) | HEAD for k in range(4)]
     # Each phase runs on the activations of what it leaves frozen.
-    assert [w.forward for w in made.work if w.backward is not None] == [3, 2, 1, 0]
+    assert [w.forward for w in made.spent.work if w.backward is not None] == [3, 2, 1, 0]
     assert made.epochs == (2, 2, 2, 2)
 
 

@@ -124,10 +124,10 @@ def test_a_head_of_hidden_units_learns_on_kept_features_and_leaves_the_backbone_
     made, one = learner(tmp_path, FeatureExtract(), recipe), round_of(24, recipe)
     before = state_of(made.network)
     made.fit(one)
-    assert made.used
+    assert made.spent.used
     assert {name.partition(".")[0] for name in changed(before, state_of(made.network))} == {"head"}
     assert not made._heads_alone(replace(one, monitor=None))
-    assert made.curve[-1].monitor_loss < made.curve[0].monitor_loss
+    assert made.progress.curve[-1].monitor_loss < made.progress.curve[0].monitor_loss
 
 
 def test_a_zero_head_is_zero_in_its_last_layer_alone(tmp_path):

@@ -106,7 +106,7 @@ def test_the_best_epoch_is_kept_with_its_adapters(tmp_path):
     made._judge = noted
     made.fit(one)
     assert len(taken) == 6
-    assert not changed(taken[made.selected_epoch - 1], state_of(made.network))
+    assert not changed(taken[made.progress.selected_epoch - 1], state_of(made.network))
 
 
 def test_a_backbone_without_layers_to_adapt_is_a_skip():

@@ -94,7 +94,7 @@ def test_statistics_that_none_of_the_merged_has_moved_are_kept(tmp_path):
     before = state_of(made.network)
     made.fit(round_of(24))
     assert changed(before, state_of(made.network)) == {name for name, _ in made.network.model.named_parameters()}
-    assert [w for w in made.work if w.backward is None and w.forward == 0] == []
+    assert [w for w in made.spent.work if w.backward is None and w.forward == 0] == []
 
 
 # soups
@@ -114,7 +114,7 @@ def test_a_soup_is_the_mean_of_its_members_weights_and_not_of_their_statistics(t
         found["last.1.running_mean"], (one["last.1.running_mean"] + two["last.1.running_mean"]) / 2
     )
     assert int(found["stem.1.num_batches_tracked"]) == 1
-    assert [(w.examples, w.forward, w.backward) for w in soup.work] == [(24, 0, None)]
+    assert [(w.examples, w.forward, w.backward) for w in soup.spent.work] == [(24, 0, None)]
     assert soup.trained == {name for name, _ in soup.network.model.named_parameters()}
 
 

@@ -120,17 +120,17 @@ def test_training_stops_after_so_many_evaluations_without_a_better_one(tmp_path)
     recipe = replace(HELD, epochs=9, lr=1e-12, patience=2, curve_points=2)
     made, one = learner(tmp_path, FeatureExtract(), recipe), round_of(24, recipe)
     made.fit(one)
-    assert (made.selected_epoch, made.stopped_epoch) == (1, 3)
-    assert [(w.examples, w.backward) for w in made.work] == [(12 * 3, 3), (12 * 3, None)]
-    assert [(p.epoch, p.step) for p in made.curve] == [(1, 2), (3, 6)]
+    assert (made.progress.selected_epoch, made.progress.stopped_epoch) == (1, 3)
+    assert [(w.examples, w.backward) for w in made.spent.work] == [(12 * 3, 3), (12 * 3, None)]
+    assert [(p.epoch, p.step) for p in made.progress.curve] == [(1, 2), (3, 6)]
 
 
 def test_each_phase_has_a_patience_of_its_own_and_the_curve_goes_on(tmp_path):
     recipe = replace(HELD, epochs=20, lr=1e-12, patience=2, curve_points=1)
     made = learner(tmp_path, Sketch((Phase(unfrozen=0), Phase(unfrozen=0))), recipe)
     made.fit(round_of(24, recipe))
-    assert (made.selected_epoch, made.stopped_epoch) == (1, 5)
-    assert [p.epoch for p in made.curve] == [1, 3, 5]
+    assert (made.progress.selected_epoch, made.progress.stopped_epoch) == (1, 5)
+    assert [p.epoch for p in made.progress.curve] == [1, 3, 5]
 
 
 def test_a_training_that_stops_goes_the_way_of_one_that_does_not_as_far_as_it_goes(tmp_path):
@@ -142,14 +142,14 @@ def test_a_training_that_stops_goes_the_way_of_one_that_does_not_as_far_as_it_go
     whole.fit(one)
     made = learner(tmp_path, FullFinetune(), replace(recipe, patience=2))
     made.fit(one)
-    assert whole.stopped_epoch is None
-    assert made.stopped_epoch == made.selected_epoch + 2 < 12
-    assert [replace(p, seconds=0) for p in made.curve] == [
-        replace(p, seconds=0) for p in whole.curve[: made.stopped_epoch]
+    assert whole.progress.stopped_epoch is None
+    assert made.progress.stopped_epoch == made.progress.selected_epoch + 2 < 12
+    assert [replace(p, seconds=0) for p in made.progress.curve] == [
+        replace(p, seconds=0) for p in whole.progress.curve[: made.progress.stopped_epoch]
     ]
-    assert not changed(states[made.selected_epoch - 1], state_of(made.network))
+    assert not changed(states[made.progress.selected_epoch - 1], state_of(made.network))
     made.fit(one)  # from the start again
-    assert len(made.curve) == made.stopped_epoch
+    assert len(made.progress.curve) == made.progress.stopped_epoch
 
 
 def test_an_evaluation_lowers_the_rate_on_a_plateau(tmp_path):
@@ -223,8 +223,8 @@ def test_the_average_of_all_steps_comes_out_and_training_does_not_see_it(tmp_pat
     monkeypatch.undo()
     plain_one = learner(tmp_path, strategy, replace(recipe, ema=None))
     plain_one.fit(one)
-    assert [p.train_loss for p in made.curve] == [p.train_loss for p in plain_one.curve]
-    assert [p.monitor_loss for p in made.curve] != [p.monitor_loss for p in plain_one.curve]
+    assert [p.train_loss for p in made.progress.curve] == [p.train_loss for p in plain_one.progress.curve]
+    assert [p.monitor_loss for p in made.progress.curve] != [p.monitor_loss for p in plain_one.progress.curve]
     differ = changed(state_of(plain_one.network), state_of(made.network))
     # Statistics of BatchNorm are those of the training, and only what learns is averaged.
     assert differ <= {name for name, _ in made.network.model.named_parameters()}
@@ -387,11 +387,11 @@ def test_a_round_gives_the_same_to_the_byte_when_it_is_learnt_again(tmp_path, st
     one, other = round_of(24, recipe), round_of(12, recipe, seed=1)
     made = learner(tmp_path, strategy, recipe)
     made.fit(one)
-    once, curve = made.logits(one.test), [replace(p, seconds=0) for p in made.curve]
+    once, curve = made.logits(one.test), [replace(p, seconds=0) for p in made.progress.curve]
     made.fit(other)
     made.fit(one)
     assert np.array_equal(made.logits(one.test), once)
-    assert [replace(p, seconds=0) for p in made.curve] == curve
+    assert [replace(p, seconds=0) for p in made.progress.curve] == curve
 
 
 # the guide

@@ -334,8 +334,8 @@ def test_prototypes_do_not_depend_on_the_order_of_classes_or_examples(order, see
 def test_a_prototype_network_leaves_the_backbone_alone_and_takes_no_steps(tmp_path):
     made = learner(tmp_path, ProtoNet())
     assert trained(made) == set()
-    assert made.curve == []
-    assert made.work == []
+    assert made.progress.curve == []
+    assert made.spent.work == []
     assert made.trained == {"head.weight", "head.bias"}
 
 

@@ -89,7 +89,7 @@ def test_every_strategy_trains_with_all_of_a_recipe_at_once(strategy, tmp_path):
     assert np.isfinite(student.logits(one.test)).all()
     assert_only_what_is_declared_changed(student, before)
     assert {name for name, p in student.network.head_parameters() if p.dim() > 1} <= student.trained
-    assert (student.selected_epoch is None) == (not student.curve)
+    assert (student.progress.selected_epoch is None) == (not student.progress.curve)
 
 
 @pytest.mark.parametrize(

@@ -231,15 +231,15 @@ def test_kept_activations_give_what_running_the_frozen_stages_gives(tmp_path, mo
     kept = learner(tmp_path / "kept", strategy, recipe, backbone)
     kept.fit(one)
     kept_logits = kept.logits(one.test)
-    assert {(len(one.train), 2)} == {(used.examples, used.views) for used in kept.used}
+    assert {(len(one.train), 2)} == {(used.examples, used.views) for used in kept.spent.used}
     monkeypatch.setattr(supply_module, "CACHE_LIMIT_BYTES", 0)
     plain = learner(tmp_path / "plain", strategy, recipe, backbone)
     plain.fit(one)
-    assert not plain.used
+    assert not plain.spent.used
     plain_logits = plain.logits(one.test)
     assert np.abs(kept_logits - plain_logits).max() <= 1e-5 * max(1, np.abs(plain_logits).max())
     assert (kept_logits.argmax(axis=1) == plain_logits.argmax(axis=1)).mean() == 1
-    assert [p.train_accuracy for p in kept.curve] == [p.train_accuracy for p in plain.curve]
+    assert [p.train_accuracy for p in kept.progress.curve] == [p.train_accuracy for p in plain.progress.curve]
 
 
 def test_the_frozen_stages_run_once_over_each_view_of_each_example(tmp_path):
@@ -260,7 +260,7 @@ def test_features_that_two_phases_use_are_paid_for_once(tmp_path):
     recipe = replace(RECIPE, augment=Augment(shift=1, views=3))
     made = learner(tmp_path, Sketch((Phase(solve=mean), Phase(unfrozen=0), Phase(unfrozen=0, lr=0.1))), recipe)
     made.fit(round_of(12, recipe))
-    assert [used.views for used in made.used] == [1, 2]
+    assert [used.views for used in made.spent.used] == [1, 2]
 
 
 # rewinding
@@ -272,12 +272,12 @@ def test_the_learner_rewinds_to_the_byte_between_rounds(tmp_path, strategy):
     made = learner(tmp_path, strategy, recipe)
     first, other = round_of(12, recipe), round_of(24, recipe, seed=1)
     made.fit(first)
-    once, curve = made.logits(first.test), [replace(p, seconds=0) for p in made.curve]
+    once, curve = made.logits(first.test), [replace(p, seconds=0) for p in made.progress.curve]
     made.fit(other)
     assert not np.array_equal(made.logits(first.test), once)
     made.fit(first)
     assert np.array_equal(made.logits(first.test), once)
-    assert [replace(p, seconds=0) for p in made.curve] == curve
+    assert [replace(p, seconds=0) for p in made.progress.curve] == curve
 
 
 def test_a_learner_of_one_round_gives_what_a_learner_of_many_gives(tmp_path):
@@ -359,7 +359,7 @@ def test_the_best_epoch_on_validation_is_restored_bit_for_bit_with_its_buffers(t
         loss = float(nn.functional.cross_entropy(logits, labels))
         quality.append((float((logits.argmax(dim=1) == labels).float().mean()), -loss))
     best = max(range(8), key=lambda i: quality[i])
-    assert made.selected_epoch == best + 1
+    assert made.progress.selected_epoch == best + 1
     assert not changed(epochs[best], state_of(made.network))
     assert changed(epochs[-1], state_of(made.network))
 
@@ -374,7 +374,7 @@ def test_the_best_epoch_is_the_best_of_all_phases(tmp_path, ruin):
     good = learner(tmp_path, Sketch((Phase(unfrozen=0, standardize=True, lr=30),)), replace(recipe, epochs=2))
     made.fit(one)
     good.fit(one)
-    assert made.selected_epoch == good.selected_epoch <= 2
+    assert made.progress.selected_epoch == good.progress.selected_epoch <= 2
     assert not changed(state_of(good.network), state_of(made.network))
 
 
@@ -400,7 +400,7 @@ def test_training_and_selection_never_look_at_the_test_split(tmp_path, strategy)
 def test_the_last_epoch_is_kept_without_selection(tmp_path):
     made = learner(tmp_path, FullFinetune())
     made.fit(round_of(12))
-    assert made.selected_epoch is None
+    assert made.progress.selected_epoch is None
 
 
 def test_selection_is_a_cost_of_training_and_monitoring_is_not(tmp_path):
@@ -418,7 +418,7 @@ def test_selection_is_a_cost_of_training_and_monitoring_is_not(tmp_path):
     made.fit(one)
     assert 0.12 <= made.clock.seconds["train"] < 0.7
     assert made.clock.seconds["evaluate"] >= 0.8
-    assert made.curve[-1].seconds <= made.clock.seconds["train"]
+    assert made.progress.curve[-1].seconds <= made.clock.seconds["train"]
 
 
 def test_the_feature_pass_over_validation_is_a_part_of_the_price(tmp_path):
@@ -426,12 +426,12 @@ def test_the_feature_pass_over_validation_is_a_part_of_the_price(tmp_path):
     one = round_of(24, recipe)
     made = learner(tmp_path, FeatureExtract(), recipe)
     made.fit(one)
-    assert [(used.split, used.examples, used.views) for used in made.used] == [
+    assert [(used.split, used.examples, used.views) for used in made.spent.used] == [
         ("train", len(one.train), 2),
         ("train", len(one.validation), 1),
     ]
-    assert sum(count for _, count in made.shown) == 24
-    assert [(w.examples, w.backward) for w in made.work] == [(19 * 3, 3), (5 * 3, None)]
+    assert sum(count for _, count in made.spent.shown) == 24
+    assert [(w.examples, w.backward) for w in made.spent.work] == [(19 * 3, 3), (5 * 3, None)]
 
 
 # the curve, and divergence
@@ -450,7 +450,7 @@ def test_points_are_epochs_steps_and_training_seconds(tmp_path):
     recipe = replace(RECIPE, epochs=4)
     made = learner(tmp_path, Sketch((Phase(unfrozen=0), Phase())), recipe, watch=told.append)
     made.fit(round_of(20, recipe))
-    assert told == made.curve
+    assert told == made.progress.curve
     assert [(p.epoch, p.step) for p in told] == [(1, 3), (2, 6), (3, 9), (4, 12)]
     seconds = [p.seconds for p in told]
     assert seconds == sorted(seconds)
@@ -492,7 +492,7 @@ def test_a_head_after_a_trained_backbone_uses_what_was_not_touched(tmp_path):
     )
     made.fit(one)
     # Training, then features for the deviation of each, then training of the head.
-    assert [(w.forward, w.backward) for w in made.work] == [(2, 2), (2, None), (2, 3)]
+    assert [(w.forward, w.backward) for w in made.spent.work] == [(2, 2), (2, None), (2, 3)]
     pixels = torch.zeros(2, 3, 16, 16)
     assert torch.isfinite(infer(made.network, pixels, 0, None, "fp32")).all()
 
@@ -527,7 +527,7 @@ def test_fewer_examples_at_once_learn_what_the_whole_batch_learns(tmp_path, stra
     whole.fit(one)
     parts = learner(tmp_path, strategy, recipe, "vit_tiny_patch16_224", at_once=3)
     parts.fit(one)
-    for mine, other in zip(parts.curve, whole.curve, strict=True):
+    for mine, other in zip(parts.progress.curve, whole.progress.curve, strict=True):
         assert mine.train_loss == pytest.approx(other.train_loss, rel=1e-4)
         assert mine.train_accuracy == other.train_accuracy
 

@@ -38,10 +38,10 @@ class Account:
         """Return what this cell used of what cells share, each with its price for this cell's own examples."""
         learner = self.learner
         priced: dict[tuple[str, str], float] = defaultdict(float)
-        for split, count in learner.shown:
+        for split, count in learner.spent.shown:
             prepared = learner.cache.material.rows(split)
             priced[prepared.kind, prepared.id] += prepared.price(count)
-        for used in learner.used:
+        for used in learner.spent.used:
             rows = learner.cache.rows(used.forward, used.split, learner.views.key)
             priced[rows.kind, rows.id] += rows.price(used.examples * used.views)
         if learner.verdict is not None:

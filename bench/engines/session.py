@@ -97,7 +97,7 @@ class Session:
         if others:
             details["also_test"] = [other.told(task) for other in others]
         reasons = dict(summary.reasons)
-        if learner.curve and self.recipe.augment.mixes:
+        if learner.progress.curve and self.recipe.augment.mixes:
             reasons["curve.train_accuracy"] = "examples are mixed when they are learnt from, and none has one label"
         record = replace(record, metrics=dict(summary.metrics), reasons=reasons, details=details)
         record = with_drift(record, before, after)
@@ -105,7 +105,7 @@ class Session:
         with self.clock.phase("measure"):
             record = account.complete(record, peak)
         used, seconds = account.artifacts(), account.seconds()
-        return replace(record, status="ok", curve=tuple(learner.curve), seconds=seconds, artifacts=used)
+        return replace(record, status="ok", curve=tuple(learner.progress.curve), seconds=seconds, artifacts=used)
 
     def _details(self, learner: Learner, rounds: Sequence[Round], summary: Score) -> dict[str, Any]:
         """Return what a record says of how it was learnt, beside what the score says."""
@@ -123,10 +123,10 @@ class Session:
             details["drawn"] = _drawn(rounds[0])
         if learner.at_once is not None:
             details["at_once"] = learner.at_once
-        if learner.selected_epoch is not None:
-            details["selected_epoch"] = learner.selected_epoch
-        if learner.stopped_epoch is not None:
-            details["stopped_epoch"] = learner.stopped_epoch
+        if learner.progress.selected_epoch is not None:
+            details["selected_epoch"] = learner.progress.selected_epoch
+        if learner.progress.stopped_epoch is not None:
+            details["stopped_epoch"] = learner.progress.stopped_epoch
         details["trained_shares"] = trained_shares(learner)
         if learner.notes:
             details["decided"] = learner.notes

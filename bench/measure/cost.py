@@ -13,7 +13,8 @@ from bench.measure.flops import Operation, operations
 from bench.record import Cost
 
 if TYPE_CHECKING:
-    from bench.training.learner import Learner, Work
+    from bench.training.learner import Learner
+    from bench.training.spent import Work
 
 Stages = tuple[tuple[Operation, ...], ...]
 # Counts a network at a size of its examples, or at the largest.
@@ -33,13 +34,13 @@ def cost_of(
     """
     total = _macs(counted(learner.network, None))
     flops = 0
-    for work in learner.work:
+    for work in learner.spent.work:
         for size, examples in sizes_in(work):
             stages = counted(learner.network, size)
             flops += 2 * examples * _macs(stages[work.forward :])
             if work.backward is not None:
                 flops += 4 * examples * _macs(stages[work.backward :])
-    for forward, size, examples in learner.passes():
+    for forward, size, examples in learner.spent.passes():
         flops += 2 * examples * _macs(counted(forward.network, size)[: forward.cut])
     trained: int | None = flops
     for of_parent in parent_flops:

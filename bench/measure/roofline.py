@@ -127,7 +127,7 @@ def _times(learner: Learner, counted: Counted, limits: Limits) -> Iterable[tuple
     recipe, without_gradients = learner.recipe, FORWARD_BATCH[learner.device.type]
     # Hundreds of rounds do the same: each kind of pass is priced once.
     worked: Counter[tuple[int, int | None, int | None]] = Counter()
-    for work in learner.work:
+    for work in learner.spent.work:
         for size, examples in sizes_in(work):
             worked[work.forward, work.backward, size] += examples
     for (start, backward, size), examples in worked.items():
@@ -139,7 +139,7 @@ def _times(learner: Learner, counted: Counted, limits: Limits) -> Iterable[tuple
                     passes += operation.gradients[number > backward]
                 yield _time(operation, limits, recipe.precision, batch, passes * examples)
     passed: Counter[tuple[Network, int | None, str, int | None]] = Counter()
-    for forward, size, examples in learner.passes():
+    for forward, size, examples in learner.spent.passes():
         passed[forward.network, forward.cut, forward.precision, size] += examples
     for (network, cut, precision, size), examples in passed.items():
         for operation in chain(*counted(network, size)[:cut]):

@@ -25,38 +25,25 @@ from bench.tasks import Round, Selection
 from bench.training.adapters import attach, detach, merged_state
 from bench.training.autotune import Autotune, Stretch, Verdict, modes
 from bench.training.balance import class_weights
-from bench.training.exams import Exam, curve_epochs, outputs, quality
+from bench.training.exams import Exam, outputs
 from bench.training.feed import Feed, batches
 from bench.training.groups import choose, epochs_of, first_stage
 from bench.training.heads import Heads, Lessons
 from bench.training.look import Look
-from bench.training.loop import Epoch, train
+from bench.training.loop import train
 from bench.training.merging import State, merge
 from bench.training.mixing import mixer_of
 from bench.training.norms import recalibrate
-from bench.training.passes import Cache, Forward, PassedFeed
-from bench.training.selection import Best, Judged
-from bench.training.sources import Lengths
+from bench.training.passes import Cache, PassedFeed
+from bench.training.progress import Progress
+from bench.training.spent import Spent, Work
 from bench.training.standardize import Standardized
 from bench.training.step import Lesson
-from bench.training.supply import Parent, Supply, Used
+from bench.training.supply import Parent, Supply
 from bench.training.views import PLAIN, Views
 
 # Heads that are trained at once, at most.
 TOGETHER = 200
-
-
-@dataclass(frozen=True)
-class Work:
-    """Passes over examples: `examples` went forward from stage `forward`, and backward down to stage `backward`.
-
-    `lengths` says in which lengths, where examples have lengths.
-    """
-
-    examples: int
-    forward: int
-    backward: int | None
-    lengths: Lengths = ()
 
 
 @dataclass
@@ -69,9 +56,8 @@ class Learner:
     gives does not depend on the rounds before it.
 
     `trained` names the parameters that learnt in any phase, `adapted` has the size of the adapter that became a part of
-    a weight, and `params_beside` counts what learnt beside the network's own parameters. `shown` has the examples of
-    each round by split, `used` the passes whose rows were used for training, `asked` those of parents that left no rows
-    (forward, examples, lengths), `work` the passes of the loop, and `notes` what the strategy said of its decisions.
+    a weight, and `params_beside` counts what learnt beside the network's own parameters. `notes` is what the strategy
+    said of its decisions.
     """
 
     network: Network
@@ -87,11 +73,7 @@ class Learner:
     clock: Clock
     watch: Callable[[Point], None]
     at_once: int | None = None
-    curve: list[Point] = field(default_factory=list)
-    work: list[Work] = field(default_factory=list)
-    used: list[Used] = field(default_factory=list)
-    asked: list[tuple[Forward, int, Lengths]] = field(default_factory=list)
-    shown: list[tuple[str, int]] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
     trained: set[str] = field(default_factory=set)
     adapted: dict[str, int] = field(default_factory=dict)
     params_beside: int = 0
@@ -105,24 +87,19 @@ class Learner:
         self.phases = self.strategy.phases([stage.name for stage in self.network.stages])
         self.epochs = epochs_of(self.phases, self.recipe.epochs)
         self.ends = self._ends_of_head()
-        self.best = Best(self.network, self.recipe.patience)
-        self.stopped_epoch: int | None = None
+        self.progress = Progress(
+            self.network, self.recipe.epochs, self.recipe.curve_points, self.recipe.patience, self.clock, self.watch
+        )
         self.verdict: Verdict | None = None
         self.mode = modes(self.recipe.precision, self.device)[0]
         self.supply = Supply(
             self.network, self.cache, self.identity, self.views, self.parents, self.recipe.precision, self.device,
-            self.clock, self.used,
+            self.clock, self.spent.used,
         )  # fmt: skip
         self._first_draw = self.generator.get_state()
         self._chosen: tuple[Phase, dict[str, nn.Parameter]] | None = None
         self._beside: nn.Module | None = None
-        self._number, self._stopped = 0, False
-        self._done, self._steps, self._began = 0, 0, 0.0
-
-    @property
-    def selected_epoch(self) -> int | None:
-        """The epoch that was selected, from 1; None without selection."""
-        return self.best.epoch
+        self._number = 0
 
     def _ends_of_head(self) -> tuple[nn.Linear, nn.Linear]:
         """Return the first and the last layer of the head. Raises Skip where a head in closed form has no place."""
@@ -190,7 +167,7 @@ class Learner:
         if self.recipe.selection == "best_val" and round_.validation is None:
             raise Skip("the task holds out no examples to select on; use selection: last")
         self._rewind()
-        self.shown += [(s.split, len(s)) for s in (round_.train, round_.validation) if s is not None]
+        self.spent.show(round_)
         with self._dropout_drawn(), self.clock.phase("train"):
             self._beside = self._made_beside()
             path = [self._state()] if self.strategy.merges else []
@@ -210,7 +187,7 @@ class Learner:
         if not counted and self.network.batch_norms():
             feed = self.supply.feed(round_.train, 0, self.views, "features", plain=True)
             recalibrate(self.network, feed, len(round_.train), range(self.depth + 1), self.recipe.precision)
-            self.work.append(Work(len(round_.train), 0, None, feed.source.spent()))
+            self.spent.work.append(Work(len(round_.train), 0, None, feed.source.spent()))
 
     def _made_beside(self) -> nn.Module | None:
         """Return what learns beside the network, drawn for this round."""
@@ -244,11 +221,11 @@ class Learner:
             phases = list(zip(self.phases, self.epochs, strict=True))
             for phase, epochs in phases:
                 self._choose(phase)
-                self.work += [Work(len(round_.train) * epochs, self.depth, self.depth) for round_ in rounds]
+                self.spent.work += [Work(len(round_.train) * epochs, self.depth, self.depth) for round_ in rounds]
             forward = self.supply.prefix(self.depth)
             features = []
             for round_ in rounds:
-                self.shown.append((round_.train.split, len(round_.train)))
+                self.spent.show(round_)
                 rows, keys = self.supply.rows(forward, round_.train, self.views, "features", self.views.count)
                 features.append(rows.take(keys).float().unflatten(0, (len(round_.train), -1)))
             labels = torch.from_numpy(np.stack([round_.train.labels for round_ in rounds])).to(self.device)
@@ -280,7 +257,7 @@ class Learner:
         """Return the features of the plain view of all training examples, float [n, dim]."""
         found = outputs(self.network, feed, count, self.depth, self.recipe.precision).float()
         if feed.start < self.depth:
-            self.work.append(Work(count, feed.start, None, feed.source.spent()))
+            self.spent.work.append(Work(count, feed.start, None, feed.source.spent()))
         return found
 
     def _decided(self, phase: Phase, round_: Round) -> Phase:
@@ -297,7 +274,7 @@ class Learner:
             lambda: self._features(feed(self.touched), len(train)), lambda: feed(0), self.recipe.precision,
         )  # fmt: skip
         decided = phase.decide(look)
-        self.work += [Work(len(train), 0, 0)] * look.passes
+        self.spent.work += [Work(len(train), 0, 0)] * look.passes
         self.notes += [look.notes] if look.notes else []
         self._chosen = None
         return decided
@@ -329,36 +306,26 @@ class Learner:
         monitor = self._exam(round_.monitor, PLAIN, "evaluate")
         epochs = train(
             network, self.strategy, phase, recipe, lesson, epochs, self.generator, self.mode.stepping,
-            partial(self._ended, planned=epochs, validation=validation, monitor=monitor),
+            partial(
+                self.progress.ended, planned=epochs, validation=validation, monitor=monitor, precision=recipe.precision
+            ),
         )  # fmt: skip
-        self.best.settle()
-        self.work.append(Work(len(labels) * epochs, feed.start, cut, feed.source.spent()))
+        self.progress.settle(epochs, len(batches(len(labels), recipe.batch_size)) * epochs)
+        self.spent.work.append(Work(len(labels) * epochs, feed.start, cut, feed.source.spent()))
         asked = [parent for parent in parents.values() if isinstance(parent, PassedFeed)]
-        self.asked += [(parent.forward, len(labels) * epochs, parent.source.spent()) for parent in asked]
+        self.spent.asked += [(parent.forward, len(labels) * epochs, parent.source.spent()) for parent in asked]
         if phase.norms == "recalibrate":
             self._recalibrate(feed, len(labels))
         if validation is not None:
             spent = validation.feed.source.spent()
-            self.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None, spent))
-        self._done += epochs
-        self._steps += len(batches(len(labels), recipe.batch_size)) * epochs
-        self.stopped_epoch = self._done if self._stopped else None
-
-    def passes(self) -> Iterator[tuple[Forward, int | None, int]]:
-        """Yield the passes without gradients that training used, or made beside its own: of which size, how many."""
-        for used in self.used:
-            for size, examples in used.lengths or ((None, used.examples),):
-                yield used.forward, size, examples * used.views
-        for forward, count, lengths in self.asked:
-            for size, examples in lengths or ((None, count),):
-                yield forward, size, examples
+            self.spent.work.append(Work(len(validation.labels) * epochs, validation.feed.start, None, spent))
 
     def _recalibrate(self, feed: Feed, count: int) -> None:
         """Count the BatchNorm statistics of what has just been trained anew, over the plain view of all examples."""
         trained = set(range(feed.cut, self.depth + 1)) - self.network.still
         recalibrate(self.network, feed, count, trained, self.recipe.precision)
-        self.work.append(Work(count, feed.start, None, feed.source.spent()))
-        self.best.renew()
+        self.spent.work.append(Work(count, feed.start, None, feed.source.spent()))
+        self.progress.best.renew()
 
     def _choose(self, phase: Phase) -> dict[str, nn.Parameter]:
         """Return the parameters that learn in a phase, and freeze all others: once for many rounds of one phase."""
@@ -382,36 +349,6 @@ class Learner:
             feed = self.supply.feed(selection, self.touched, views, phase, plain=True)
             return Exam(feed, torch.from_numpy(selection.labels).to(self.device))
 
-    def _ended(self, epoch: Epoch, planned: int, validation: Exam | None, monitor: Exam | None) -> Judged | None:
-        """Select, which is a part of training, and measure a point of the curve, which is none, after an epoch.
-
-        Where a phase ends before the `planned` epoch there is a point, and from then on at the end of each.
-        """
-        number = self._done + epoch.epoch
-        judged = None if validation is None else self._judge(validation, number)
-        self._stopped |= judged is not None and judged.stop and epoch.epoch < planned
-        last = self._stopped and (epoch.epoch == planned or (judged is not None and judged.stop))
-        if monitor is not None and (last or number in curve_epochs(self.recipe.epochs, self.recipe.curve_points)):
-            self._measure(epoch, number, monitor)
-        return judged
-
-    def _measure(self, epoch: Epoch, number: int, monitor: Exam) -> None:
-        """Add a point to the curve."""
-        with self.clock.phase("evaluate"):
-            loss, accuracy = self._quality(monitor)
-        seconds = self.clock.elapsed("train") - self._began
-        point = Point(number, self._steps + epoch.step, epoch.train_loss, epoch.train_accuracy, loss, accuracy, seconds)
-        self.curve.append(point)
-        self.watch(point)
-
-    def _quality(self, exam: Exam) -> tuple[float, float]:
-        """Return the mean cross-entropy in nats and the accuracy."""
-        return quality(self.network, exam, self.recipe.precision)
-
-    def _judge(self, validation: Exam, epoch: int) -> Judged:
-        """Say what validation makes of the network after an epoch, and keep the best."""
-        return self.best.judge(*self._quality(validation), epoch)
-
     def _state(self) -> dict[str, Tensor]:
         return merged_state(self.network.model)
 
@@ -427,11 +364,8 @@ class Learner:
         self.strategy.initialise(self.ends[1])
         self.touched = self.depth
         self.generator.set_state(self._first_draw)
-        self.curve.clear()
         self.supply.begin()
-        self.best.begin()
-        self._stopped, self.stopped_epoch = False, None
-        self._done, self._steps, self._began = 0, 0, self.clock.seconds["train"]
+        self.progress.begin()
 
     @contextmanager
     def _dropout_drawn(self) -> Iterator[None]:

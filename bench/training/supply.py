@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from bench.tasks import Selection
 from bench.training.feed import ActivationFeed, Feed
 from bench.training.passes import Cache, Forward, PassedFeed, infer
 from bench.training.rows import Keys, Rows
-from bench.training.sources import Lengths, source_of
+from bench.training.sources import source_of
+from bench.training.spent import Used
 from bench.training.views import Views
 
 # Activations of one selection are kept up to this size on disk; beyond it, the frozen stages run again each time.
@@ -29,16 +30,6 @@ class Parent:
 
     cell_id: str
     network: Callable[[], Network]
-
-
-class Used(NamedTuple):
-    """Rows that were used for training: of so many examples of a split, in so many views, and in which lengths."""
-
-    forward: Forward
-    split: str
-    examples: int
-    views: int
-    lengths: Lengths = ()
 
 
 @dataclass

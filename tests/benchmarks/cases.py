@@ -196,34 +196,54 @@ def _case(
 
 @dataclass(frozen=True)
 class Matrix:
-    """All five strategies at some sizes: the harness shares what cells have in common, the naive side does not."""
+    """Several strategies at some sizes: the harness shares what cells have in common, the other side does not."""
 
     sizes: tuple[int, ...]
     backbone: str = LITE0
     data: Data = field(default_factory=partial(pictures, 64))
     epochs: int = 10
     test_size: int = 500
+    side: str = "naive"
+    strategies: tuple[str, ...] = STRATEGIES
 
-    def question(self) -> Question:
-        """Return the suite of one seed."""
-        return Question(self.backbone, self.data, STRATEGIES, self.sizes, (0,), self.epochs, self.test_size)
+    @property
+    def name(self) -> str:
+        """The name that a test has in brackets."""
+        return f"{self.backbone}-{self.data.label.replace(' ', '')}"
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbones that are trained: the teacher's too."""
+        return (self.backbone, LITE2) if "distill" in self.strategies else (self.backbone,)
+
+    def question(self, backbone: str | dict[str, str]) -> Question:
+        """Return the suite of one seed; `backbone` may name a checkpoint."""
+        return Question(backbone, self.data, self.strategies, self.sizes, (0,), self.epochs, self.test_size)
 
     def describe(self, device: str, environment: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return what the stored results say of the matrix itself."""
         sizes = " and ".join(map(str, self.sizes))
-        return _described("matrix", self, "all five", sizes, {"naive": TARGETS[device]["matrix"]}, environment)
+        targets = {"naive": TARGETS[device]["matrix"]} if self.side == "naive" else {}
+        return _described("matrix", self, f"all {len(self.strategies)}", sizes, targets, environment)
 
     def planned_seconds(self) -> float:
         """Return about what it takes on 2 CPU cores."""
-        cells = [Case(LITE0, self.data, s, n, 1, ("naive",), self.epochs) for s in STRATEGIES for n in self.sizes]
+        cells = [
+            Case(self.backbone, self.data, s, n, 1, (self.side,), self.epochs)
+            for s in self.strategies
+            for n in self.sizes
+        ]
         return sum(case.planned_seconds() - FIXED_SECONDS for case in cells)
 
 
-def matrix(device: str, quick: bool) -> Matrix:
-    """Return the small matrix."""
+def matrices(device: str, quick: bool) -> tuple[Matrix, ...]:
+    """Return the small matrices: of pictures beside the textbook, of texts beside the Trainer."""
+    alone = tuple(name for name in STRATEGIES if name != "distill")
     if quick:
-        return Matrix((20, 40), data=pictures(32), epochs=1, test_size=50)
-    return Matrix((500, 2000) if device == "cuda" else (24, 48))
+        texts = Matrix((20, 40), TINY, TOY_TEXTS, 1, 50, "trainer", alone)
+        return (Matrix((20, 40), data=pictures(32), epochs=1, test_size=50), texts)
+    texts = Matrix((128, 256), MINILM, MOVIES, 3, 500, "trainer", alone)
+    return (Matrix((500, 2000) if device == "cuda" else (24, 48)), texts)
 
 
 def cold(device: str, quick: bool) -> tuple[Case, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from benchmarks import table
-from benchmarks.cases import cases, cold, matrix
+from benchmarks.cases import cases, cold, matrices
 from benchmarks.sides import Sides
 
 from bench.engines.device import resolve_device
@@ -54,7 +54,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     device, quick = config.bench_device, config.getoption("bench_quick")
     if device != "cpu" or quick:
         return f"benchmark: {device}{', quick' if quick else ''}"
-    whole = [*cases(device, quick), *cold(device, quick), matrix(device, quick)]
+    whole = [*cases(device, quick), *cold(device, quick), *matrices(device, quick)]
     seconds = sum(part.planned_seconds() for part in whole)
     return f"benchmark: cpu; {len(whole)} cases, about {seconds / 60:.0f} minutes on 2 cores beside the tests of scale"
 

@@ -157,7 +157,7 @@ def _sections(known: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mappin
         title = {
             "warm": f"Warm: {where}{drawn}",
             "cold": f"Cold, imports and decoding in: {where}",
-            "matrix": f"Whole matrix, five strategies: {where}",
+            "matrix": f"Whole matrix: {where}{drawn}",
         }[info["kind"]]
         found.setdefault(title, []).append(info)
     return list(found.items())

@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from benchmarks.harness import Question, pictures, seconds_of
+from benchmarks.harness import MOVIES, Data, Question, pictures, seconds_of
 from torch import Tensor
 
 import bench
 from bench import schedule
+from bench.backbones import _attention, _transformers
 from bench.backbones._network import Network
 from bench.engines import worker
 from bench.planner import Plan
@@ -28,7 +29,7 @@ from bench.record import Record
 from bench.store import Store
 from bench.tasks import Selection
 from bench.terminal import Silent
-from bench.training import groups, passes
+from bench.training import exams, groups, passes
 from bench.training import learner as learner_module
 from bench.training import supply as supply_module
 from bench.training.autotune import Autotune, Mode, Verdict
@@ -38,6 +39,7 @@ from bench.training.sources import Even
 from bench.training.step import Lesson
 from bench.training.supply import Supply
 
+T = TypeVar("T")
 LITE0, RESNET18 = "tf_efficientnet_lite0", {"name": "resnet18", "weights": "random"}
 
 
@@ -67,6 +69,7 @@ class Technique:
     on: Callable[[], Any]
     backbone: str | dict[str, str] = LITE0
     episodes: bool = False
+    data: Data | None = None
 
 
 @contextmanager
@@ -111,15 +114,15 @@ def teacher_at_every_step() -> Iterator[None]:
     teachers: list[Network] = []
     logits, train = Supply.parent_logits, learner_module.train
 
-    def remembered(self: Supply, role: str, selection: Selection) -> Tensor:
+    def remembered(self: Supply, role: str, selection: Selection) -> Feed:
         found = logits(self, role, selection)
         teachers.append(self.parent(role))
         return found
 
-    def watched(network: Network, strategy: Any, phase: Any, recipe: Any, lesson: Lesson, *rest: Any) -> None:
+    def watched(network: Network, strategy: Any, phase: Any, recipe: Any, lesson: Lesson, *rest: Any) -> int:
         if lesson.parents:
             lesson = replace(lesson, feed=_Seen(lesson.feed, teachers[-1], recipe.precision))
-        train(network, strategy, phase, recipe, lesson, *rest)
+        return train(network, strategy, phase, recipe, lesson, *rest)
 
     with patched(Supply, "parent_logits", remembered), patched(learner_module, "train", watched):
         yield
@@ -132,6 +135,7 @@ class _Seen:
 
     def __init__(self, feed: Feed, teacher: Network, precision: str) -> None:
         self.feed, self.teacher, self.precision = feed, teacher, precision
+        self.source = feed.source
 
     def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice], *mixing: Any) -> Iterator[Tensor]:
         """Yield the batches of the feed."""
@@ -167,7 +171,7 @@ class _Loader:
 
     def __getitem__(self, wanted: tuple[int, int]) -> Tensor:
         position, view = wanted
-        pictures, inputs = self.supply.cache.material, self.learner.network.inputs
+        pictures, inputs = self.supply.cache.material, self.supply.network.inputs
         read = pictures.examples(self.selection.split).read(int(self.selection.index[position]))
         pixels = torch.tensor(squared(read, read.ndim == 3, pictures.resolution, pictures.interpolation))
         mean, std = (torch.tensor(v)[:, None, None] * 255 for v in (inputs.mean, inputs.std))
@@ -188,13 +192,21 @@ class _Loader:
 @contextmanager
 def not_folded() -> Iterator[None]:
     """Run frozen passes on the network as it is."""
-    with patched(passes, "folded", as_it_is), patched(learner_module, "folded", as_it_is):
+    with patched(passes, "folded", as_it_is), patched(exams, "folded", as_it_is):
         yield
 
 
-def as_it_is(network: Network) -> Network:
-    """Return the network itself."""
-    return network
+def as_it_is(model: T) -> T:
+    """Return a model itself."""
+    return model
+
+
+@contextmanager
+def torchs_dropout() -> Iterator[None]:
+    """Draw what encoders of texts drop by torch's own layers and attention."""
+    take_over = patched(_attention, "take_over", as_it_is)
+    with patched(_transformers, "quickened", as_it_is), take_over:
+        yield
 
 
 def one_by_one() -> Any:
@@ -221,6 +233,10 @@ TECHNIQUES = (
     ),
     Technique("fused optimiser", "full_finetune", 128, 3, looped_optimiser, nothing),
     Technique(
+        "dropout of 16 bits an element, minilm_l6", "full_finetune", 256, 3, torchs_dropout, nothing, "minilm_l6",
+        data=MOVIES,
+    ),
+    Technique(
         "forward passes in batches of 64, not 256",
         "feature_extract",
         600,
@@ -240,7 +256,8 @@ def plan_of(technique: Technique, folder: Path, quick: bool) -> Plan:
     """Return the one cell, with its teacher, on which a technique is shown."""
     resolution, epochs = (32, 2) if quick else (64, technique.epochs)
     labels = min(technique.labels, 20 if quick else technique.labels)
-    question = Question(technique.backbone, pictures(resolution), (technique.strategy,), (labels,), (0,), epochs, 200)
+    data = technique.data or pictures(resolution)
+    question = Question(technique.backbone, data, (technique.strategy,), (labels,), (0,), epochs, 200)
     episodes = [f"task={{name: few_shot, episodes: {10 if quick else 100}}}"] if technique.episodes else []
     return bench.plan(bench.load_suite(question.write(folder), settings=episodes))
 

@@ -1,34 +1,37 @@
-"""The whole matrix: five strategies at two sizes in one run of the harness, against the sum of the textbook's runs."""
+"""The whole matrix: several strategies at two sizes in one run of the harness, against the sum of the other side's."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from benchmarks.cases import LITE2, matrix
+from benchmarks.cases import Matrix, matrices
 from benchmarks.harness import tasks
 from benchmarks.sides import Run, Sides
 from benchmarks.table import differing
 
 
-def test_a_whole_matrix_reaches_the_same_accuracies(
-    sides: Sides, quick: bool, benchmark: Any, pytestconfig: pytest.Config
-) -> None:
-    asked = matrix(sides.device, quick)
-    sides.warm((asked.backbone, LITE2), asked.data, ("naive",))
-    plan = sides.plan(asked.question())
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test of each matrix."""
+    known = matrices(metafunc.config.bench_device, metafunc.config.getoption("bench_quick"))
+    metafunc.parametrize("matrix", known, ids=[matrix.name for matrix in known])
+
+
+def test_a_whole_matrix_reaches_the_same_accuracies(matrix: Matrix, sides: Sides, quick: bool, benchmark: Any) -> None:
+    sides.warm(matrix.backbones, matrix.data, (matrix.side,))
+    plan = sides.plan(matrix.question(sides.backbone(matrix.backbone)))
     todo = list(enumerate(tasks(plan, sides.device)))
     runs: list[Run] = []
 
-    def textbook(part: slice) -> None:
-        runs.extend(sides.task("naive", task, key) for key, task in todo[part])
+    def others(part: slice) -> None:
+        runs.extend(sides.task(matrix.side, task, key) for key, task in todo[part])
 
-    # Half of the textbook's cells before and half after: a machine that slows down slows both sides.
+    # Half of the other side's cells before and half after: a machine that slows down slows both sides.
     benchmark.pedantic(
         lambda: runs.extend(sides.ours_whole(plan)),
-        setup=lambda: textbook(slice(0, None, 2)),
-        teardown=lambda: textbook(slice(1, None, 2)),
+        setup=lambda: others(slice(0, None, 2)),
+        teardown=lambda: others(slice(1, None, 2)),
     )
-    benchmark.extra_info.update(asked.describe(sides.device, sides.environment), runs=runs)
+    benchmark.extra_info.update(matrix.describe(sides.device, sides.environment), runs=runs)
     assert all(run["seconds"]["work"] > 0 for run in runs)
     assert quick or not differing(benchmark.extra_info)
