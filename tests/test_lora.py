@@ -97,13 +97,13 @@ def test_the_best_epoch_is_kept_with_its_adapters(tmp_path):
     recipe = replace(RECIPE, epochs=6, lr=0.3, schedule="constant", selection="best_val", validation=0.5)
     one = round_of(24, recipe)
     made = learner(tmp_path, LoRA(), recipe)
-    taken, judge = [], made._judge
+    taken, judge = [], made.progress.best.judge
 
-    def noted(validation, epoch):
+    def noted(*seen):
         taken.append(merged_state(made.network.model))
-        return judge(validation, epoch)
+        return judge(*seen)
 
-    made._judge = noted
+    made.progress.best.judge = noted
     made.fit(one)
     assert len(taken) == 6
     assert not changed(taken[made.progress.selected_epoch - 1], state_of(made.network))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import pages
@@ -28,6 +29,7 @@ from bench.strategies.full_finetune import FullFinetune
 from bench.strategies.lora import LoRA
 from bench.strategies.lp_ft import LpFt
 from bench.tasks import Round, Selection
+from bench.training import exams, progress
 from bench.training import learner as learner_module
 from bench.training.average import Average
 from bench.training.balance import Draws, class_weights
@@ -137,8 +139,8 @@ def test_a_training_that_stops_goes_the_way_of_one_that_does_not_as_far_as_it_go
     recipe = Recipe(epochs=12, batch_size=8, lr=1.0, selection="best_val", validation=0.5, curve_points=12)
     one = round_of(24, recipe)
     whole = learner(tmp_path, FullFinetune(), recipe)
-    states, judge = [], whole._judge
-    whole._judge = lambda exam, epoch: states.append(state_of(whole.network)) or judge(exam, epoch)
+    states, judge = [], whole.progress.best.judge
+    whole.progress.best.judge = lambda *seen: states.append(state_of(whole.network)) or judge(*seen)
     whole.fit(one)
     made = learner(tmp_path, FullFinetune(), replace(recipe, patience=2))
     made.fit(one)
@@ -231,12 +233,12 @@ def test_the_average_of_all_steps_comes_out_and_training_does_not_see_it(tmp_pat
     assert "head.weight" in differ
 
 
-def test_selection_sees_and_keeps_the_average(tmp_path):
+def test_selection_sees_and_keeps_the_average(tmp_path, monkeypatch):
     recipe = replace(HELD, epochs=5, lr=0.3, ema=0.8, schedule="constant")
     one, seen = round_of(24, recipe, monitor_size=7), []
     made = learner(tmp_path, FullFinetune(), recipe)
-    quality = made._quality
-    made._quality = lambda exam: seen.append((exam, quality(exam))) or seen[-1][1]
+    quality = partial(exams.quality, made.network, precision="fp32")
+    monkeypatch.setattr(progress, "quality", lambda _, exam, __: seen.append((exam, quality(exam))) or seen[-1][1])
     made.fit(one)
     held = [(exam, found) for exam, found in seen if len(exam.labels) == len(one.validation)]
     loss, accuracy = max((found for _, found in held), key=lambda found: (found[1], -found[0]))

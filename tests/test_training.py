@@ -22,6 +22,7 @@ from bench.strategies.full_finetune import FullFinetune
 from bench.strategies.partial_finetune import PartialFinetune
 from bench.strategies.protonet import ProtoNet
 from bench.tasks.few_shot import FewShot
+from bench.training import progress
 from bench.training import supply as supply_module
 from bench.training.exams import curve_epochs
 from bench.training.feed import batches
@@ -328,13 +329,13 @@ def test_dropout_is_drawn_from_the_cells_own_generator(tmp_path):
 def snapshots(made, one) -> list[dict[str, torch.Tensor]]:
     """Fit a round and return the state at the end of each epoch, before anything is restored."""
     taken = []
-    plain = made._judge
+    plain = made.progress.best.judge
 
-    def judge(validation, epoch):
+    def judge(*seen):
         taken.append(state_of(made.network))
-        return plain(validation, epoch)
+        return plain(*seen)
 
-    made._judge = judge
+    made.progress.best.judge = judge
     made.fit(one)
     return taken
 
@@ -403,18 +404,18 @@ def test_the_last_epoch_is_kept_without_selection(tmp_path):
     assert made.progress.selected_epoch is None
 
 
-def test_selection_is_a_cost_of_training_and_monitoring_is_not(tmp_path):
+def test_selection_is_a_cost_of_training_and_monitoring_is_not(tmp_path, monkeypatch):
     recipe = replace(RECIPE, epochs=4, selection="best_val")
     one = round_of(24, recipe)
     made = learner(tmp_path, FullFinetune(), recipe)
-    plain = made._quality
+    plain = progress.quality
 
-    def slow(exam):
+    def slow(network, exam, precision):
         time.sleep(0.03 if exam.labels.shape == one.validation.labels.shape else 0.2)
-        return plain(exam)
+        return plain(network, exam, precision)
 
     assert len(one.validation) != len(one.monitor)
-    made._quality = slow
+    monkeypatch.setattr(progress, "quality", slow)
     made.fit(one)
     assert 0.12 <= made.clock.seconds["train"] < 0.7
     assert made.clock.seconds["evaluate"] >= 0.8

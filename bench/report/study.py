@@ -223,7 +223,8 @@ def _pretrained(backbone: Mapping[str, Any]) -> bool:
 
 
 def _bare(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: backbone[k] for k in ("name", "source") if k in backbone}
+    """Return what a backbone is whatever its weights are."""
+    return {k: v for k, v in _shown(backbone).items() if k not in ("weights", "digest")}
 
 
 def _trunks(backbones: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
