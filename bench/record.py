@@ -79,7 +79,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of the full model at one batch size: percentiles in milliseconds, raw samples, images per second.
+    """Latency of the full model at one batch size: percentiles in milliseconds, raw samples, examples per second.
 
     `iqr_ms` is the distance between the quartiles. `device_p50_ms` is the median by a GPU's own clock, without what the
     host adds; None on a CPU.

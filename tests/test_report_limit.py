@@ -60,7 +60,7 @@ def test_records_without_floors_and_spreads_have_the_tables_they_had():
     made = page(homework())
     assert table_of(made, "limit") is None
     assert "How near" not in markdown.render(made)
-    head = ("strategy", "device", "batch", "p50 (ms)", "p90 (ms)", "p99 (ms)", "images per second")
+    head = ("strategy", "device", "batch", "p50 (ms)", "p90 (ms)", "p99 (ms)", "examples per second")
     assert table_of(made, "latency").head == head
 
 
@@ -69,7 +69,7 @@ def test_what_is_known_of_latency_has_a_column_and_what_is_not_is_a_dash():
     spread = tuple(replace(entry, iqr_ms=0.25, device_p50_ms=8.5) for entry in plain.latency)
     other = record(cell("full_finetune"), 0.6)
     table = table_of(page(study([replace(plain, latency=spread), other])), "latency")
-    assert table.head[6:] == ("IQR (ms)", "p50 on the device (ms)", "images per second")
+    assert table.head[6:] == ("IQR (ms)", "p50 on the device (ms)", "examples per second")
     rows = texts(table)
     assert [row[6:8] for row in rows if row[0] == "scratch"] == [["0.250", "8.50"]] * 2
     assert [row[6:8] for row in rows if row[0] == "full_finetune"] == [["–", "–"]] * 2

@@ -59,7 +59,7 @@ LATENCY = {
     "p99_ms": "p99 (ms)",
     "iqr_ms": "IQR (ms)",
     "device_p50_ms": "p50 on the device (ms)",
-    "throughput_per_second": "images per second",
+    "throughput_per_second": "examples per second",
 }
 FLOOR = {"floor_seconds": "floor (s)", "measured_seconds": "measured (s)", "fraction": "floor / measured"}
 
