@@ -303,6 +303,12 @@ def test_titles_tell_all_cells_apart(tmp_path: Path) -> None:
     assert len(set(planned.titles.values())) == len(planned.entries)
 
 
+def test_an_option_that_is_null_goes_without_saying() -> None:
+    assert labels([{"name": "net", "layers": layers} for layers in (None, 3, 2)]) == [
+        "net", "net(layers=3)", "net(layers=2)",
+    ]  # fmt: skip
+
+
 def test_a_label_names_the_options_that_differ_and_no_more() -> None:
     def distill(name: str, temperature: float = 4.0, **options: Any) -> dict[str, Any]:
         teacher = {"strategy": {"name": name, "version": 1, **options}, "backbone": {"name": "big", "digest": "1"}}

@@ -225,7 +225,8 @@ def test_skipped_cells_say_so_where_their_number_would_be():
     table = table_of(made, "results")
     assert row_of(table, "distill")[0] == "skipped [1]"
     assert table.notes == ("skipped: a teacher of 100 labels",)
-    assert len(table_of(made, "failures").rows) == 3
+    ((strategy, _, *told),) = ([span.text for span in row] for row in table_of(made, "failures").rows)
+    assert (strategy, *told) == ("distill", "100", "0, 1 and 2", "skipped", "a teacher of 100 labels", "–")
 
 
 def test_a_study_in_which_everything_failed_is_still_a_report(tmp_path):
@@ -486,6 +487,34 @@ def test_a_strategy_without_weights_stands_beside_each_variant_of_them():
         "vit(weights=pretrained)": ["scratch", "full"],
         "vit(weights=/w.safetensors)": ["scratch", "full"],
     }
+
+
+def test_a_backbone_with_other_options_is_another_wherever_it_is_named(tmp_path):
+    records = []
+    for layers in (None, 3):
+        for name in ("scratch", "full_finetune"):
+            of = cell(name, backbone="minilm")
+            made = record(replace(of, backbone={**of.backbone, "layers": layers}), 0.5)
+            summary = {"architecture": {"summary": f"of {layers} layers"}}
+            records.append(replace(made, details={**made.details, **summary}))
+    teacher = records[1].cell
+    student = cell({"name": "distill", "teacher": {"layers": None}}, backbone="minilm", parents={"teacher": teacher.id})
+    records.append(failed(replace(student, backbone={**student.backbone, "layers": 3}), "skipped", "another day"))
+    whole = study(records)
+    found = {s.backbone: [line.label for line in s.lines] for s in sections(whole)}
+    assert found == {
+        "minilm": ["scratch", "full_finetune"],
+        "minilm(layers=3)": ["scratch", "full_finetune", "distill"],
+    }
+    made = page(whole)
+    ((strategy, where, *_),) = ([span.text for span in row] for row in table_of(made, "failures").rows)
+    assert (strategy, where) == ("distill", "fashion_mnist · minilm(layers=3)")
+    write(whole, tmp_path)
+    with (tmp_path / "cells.csv").open(encoding="utf-8") as handle:
+        named = [(row["backbone"], row["weights"]) for row in csv.DictReader(handle)]
+    assert named[1:4] == [("minilm", "pretrained"), ("minilm(layers=3)", "random"), ("minilm(layers=3)", "pretrained")]
+    text = (tmp_path / "index.md").read_text(encoding="utf-8")
+    assert all(f"Architecture of {name}" in text for name in ("minilm<", "minilm(layers=3)"))
 
 
 def test_the_recipe_says_what_was_the_same_for_all_and_where_it_was_not():

@@ -9,7 +9,7 @@ from typing import Any
 from bench.naming import distinct, labels, once
 from bench.record import Record
 from bench.report.page import Block, Fold, Heading, Paragraph, Span, Table, Verbatim
-from bench.report.study import Study, value
+from bench.report.study import Study, place_labels, value
 from bench.report.tables import NO_TIMING
 from bench.report.units import MISSING, listing, metric, sentence, significant
 
@@ -44,21 +44,23 @@ def not_run(study: Study) -> tuple[Block, ...]:
 def failures(study: Study) -> tuple[Block, ...]:
     """Return every cell that did not end ok, with its reason and the command that shows it."""
     records = study.records
-    bad = [r for r in records if r.status != "ok"]
     heading = Heading("Failures and skips")
-    if not bad:
+    if all(r.status == "ok" for r in records):
         return heading, Paragraph((Span(f"{sentence(outcome(study))}."),))
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for r, strategy, (dataset, backbone) in zip(records, strategy_labels(records), place_labels(records), strict=True):
+        if r.status != "ok":
+            alone = "" if r.status == "skipped" else r.cell_id  # what was skipped for one reason is one row
+            reason = r.reason or "no reason was recorded"
+            groups.setdefault((strategy, f"{dataset} · {backbone}", r.status, reason, alone), []).append(r)
     rows = []
-    for r in bad[:MOST_ROWS]:
-        c = r.cell
-        where = f"{c.dataset.get('name')} · {c.backbone.get('name')}"
-        strategy = str(c.strategy.get("name"))
-        see = Span(MISSING) if r.status == "skipped" else Span(f"bench show {r.cell_id}", "code", (r.cell_id,))
-        reason = r.reason or "no reason was recorded"
-        row = (strategy, where, str(c.size), str(c.seed), r.status, reason)
-        rows.append((*(Span(text) for text in row), see))
+    for (strategy, where, status, reason, alone), held in list(groups.items())[:MOST_ROWS]:
+        see = Span(f"bench show {alone}", "code", (alone,)) if alone else Span(MISSING)
+        sizes, seeds = ({getattr(r.cell, part) for r in held} for part in ("size", "seed"))
+        told = (listing([str(number) for number in sorted(numbers)]) for numbers in (sizes, seeds))
+        rows.append((*(Span(text) for text in (strategy, where, *told, status, reason)), see))
     head = ("strategy", "data · backbone", "n", "seed", "status", "reason", "to see it")
-    listed = "listed here" if len(bad) <= MOST_ROWS else f"in cells.csv, the first {MOST_ROWS} of them listed here,"
+    listed = "listed here" if len(groups) <= MOST_ROWS else "in cells.csv, the first of them listed here,"
     note = f"{sentence(outcome(study))}; the others are {listed} and counted in the tables above."
     return heading, Paragraph((Span(note),)), Table("failures", head, tuple(rows), len(head))
 
@@ -103,11 +105,11 @@ def appendix(study: Study) -> tuple[Block, ...]:
     """Return the architecture of each backbone and a table of every cell."""
     blocks: list[Block] = [Heading("Appendix")]
     summaries: dict[str, str] = {}
-    for record in study.records:
+    for record, (_, backbone) in zip(study.records, place_labels(study.records), strict=True):
         architecture = record.details.get("architecture")
         text = architecture.get("summary") if isinstance(architecture, Mapping) else None
         if text:
-            summaries.setdefault(str(record.cell.backbone.get("name")), str(text))
+            summaries.setdefault(backbone, str(text))
     for name, text in sorted(summaries.items()):
         blocks.append(Fold(f"Architecture of {name}", (Verbatim(text),)))
     if len(study.records) <= MOST_ROWS:
@@ -134,12 +136,12 @@ def left_out(study: Study, sections: int) -> Paragraph:
 
 def every_cell(study: Study) -> Table:
     """Return one row for each planned cell, with its main numbers."""
-    strategies = strategy_labels(study.records)
+    strategies, places = strategy_labels(study.records), place_labels(study.records)
     rows = []
-    for r, strategy in zip(study.records, strategies, strict=True):
+    for r, strategy, place in zip(study.records, strategies, places, strict=True):
         c = r.cell
         role = "parent" if r.cell_id in study.parents else ""
-        words = (strategy, str(c.dataset.get("name")), str(c.backbone.get("name")), role, r.status)
+        words = (strategy, *place, role, r.status)
         numbers = (
             str(c.size),
             str(c.seed),

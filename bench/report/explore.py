@@ -14,7 +14,7 @@ from bench.record import Record
 from bench.report.canvas import MARKERS
 from bench.report.evidence import MOST_ROWS
 from bench.report.figures import colour, dash_of
-from bench.report.study import Line, Section, Study, value
+from bench.report.study import Line, Section, Study, place_labels, value
 from bench.report.trade import COSTS
 from bench.report.units import listing, metric
 
@@ -134,10 +134,12 @@ def _records(held: Sequence[Record]) -> dict[str, Any]:
 def _homes(found: Sequence[Section]) -> dict[str, Home]:
     """Return where each record stands; one that stands in several sections is told once, with all its backbones."""
     homes: dict[str, Home] = {}
+    held = {r.cell_id: r for section in found for line in section.rows for r in line.records}
+    places = dict(zip(held, place_labels(list(held.values())), strict=True))
     for section in found:
         for line in section.rows:
             for record in line.records:
-                backbone = str(record.cell.backbone.get("name")) if line.role else section.backbone
+                backbone = places[record.cell_id][1] if line.role else section.backbone
                 known = homes.get(record.cell_id)
                 if known is None:
                     homes[record.cell_id] = Home(line, section.dataset, backbone)

@@ -12,7 +12,7 @@ from bench.record import Record
 from bench.report import elsewhere
 from bench.report.evidence import strategy_labels
 from bench.report.page import Page
-from bench.report.study import Study
+from bench.report.study import Study, place_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,8 @@ def rows(records: Sequence[Record], parents: frozenset[str]) -> list[dict[str, A
     """Return one flat mapping for each record, in the order given; all have the same keys."""
     made = []
     named = elsewhere.names(records)
-    for record, label in zip(records, strategy_labels(records), strict=True):
+    labels = zip(strategy_labels(records), place_labels(records), strict=True)
+    for record, (label, (dataset, backbone)) in zip(records, labels, strict=True):
         cell = record.cell
         row: dict[str, Any] = {
             "cell_id": record.cell_id,
@@ -30,9 +31,9 @@ def rows(records: Sequence[Record], parents: frozenset[str]) -> list[dict[str, A
             "reason": record.reason,
             "parent": record.cell_id in parents,
             "task": cell.task.get("name"),
-            "dataset": cell.dataset.get("name"),
+            "dataset": dataset,
             "size": cell.size,
-            "backbone": cell.backbone.get("name"),
+            "backbone": backbone,
             "weights": cell.backbone.get("weights"),
             "strategy": label,
             "seed": cell.seed,

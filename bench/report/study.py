@@ -138,6 +138,19 @@ def sections(study: Study) -> tuple[Section, ...]:
     return tuple(made)
 
 
+def place_labels(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return what the data set and the backbone of each record are called among all of them, weights aside."""
+    data, models = [r.cell.dataset for r in records], [r.cell.backbone for r in records]
+    datasets, backbones = _named(distinct(data)), _named([_bare(b) for b in distinct(models)])
+    return list(
+        zip(
+            once(data, lambda spec: datasets[_key(spec)]),
+            once(models, lambda spec: backbones[_key(_bare(spec))]),
+            strict=True,
+        )
+    )
+
+
 def _lines(records: Sequence[Record], places: Mapping[str, int]) -> tuple[Line, ...]:
     """Group records by strategy, and by what else tells apart two of one strategy, size and seed."""
     extra = _distinguishing(records)
@@ -171,9 +184,10 @@ def _parent_lines(records: Sequence[Record], by_id: Mapping[str, Record], parent
         roles[cell_id] = role
         queue.extend(by_id[cell_id].cell.parents.items())
     groups: dict[tuple[str, str, str], list[Record]] = {}
+    places = dict(zip(by_id, place_labels(list(by_id.values())), strict=True)) if roles else {}
     for cell_id, role in roles.items():
         record = by_id[cell_id]
-        key = role, _key(_shown(record.cell.strategy)), str(record.cell.backbone.get("name"))
+        key = role, _key(_shown(record.cell.strategy)), places[cell_id][1]
         groups.setdefault(key, []).append(record)
     firsts = [members[0].cell.strategy for members in groups.values()]
     return tuple(
