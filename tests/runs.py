@@ -13,16 +13,28 @@ from pathlib import Path
 from typing import Any
 
 # Tests share few cores: one thread each is faster than several that wait for each other.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+WHOLE = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 LIMIT_SECONDS = 240
 
 
-def start(folder: Path, *arguments: str | Path, extra: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+def environment(of: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with more in it; a PYTHONPATH is put before the one that is there."""
+    paths = [found["PYTHONPATH"] for found in (extra, of) if found.get("PYTHONPATH")]
+    return {**of, **extra, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+# What most runs of tests are in: the latency of a network is measured for a moment. WHOLE leaves it as it is.
+ENVIRONMENT = environment(WHOLE, {"PYTHONPATH": str(Path(__file__).parent / "quick")})
+
+
+def start(
+    folder: Path, *arguments: str | Path, extra: Mapping[str, str] | None = None, of: Mapping[str, str] = ENVIRONMENT
+) -> subprocess.Popen[str]:
     """Start `bench` with arguments in a folder, in a session of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *map(str, arguments)],
         cwd=folder,
-        env={**ENVIRONMENT, "TMPDIR": str(folder), **(extra or {})},
+        env=environment({**of, "TMPDIR": str(folder)}, extra or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -37,10 +49,10 @@ def _listen_to_ctrl_c() -> None:
 
 
 def bench(
-    folder: Path, *arguments: str | Path, extra: Mapping[str, str] | None = None
+    folder: Path, *arguments: str | Path, extra: Mapping[str, str] | None = None, of: Mapping[str, str] = ENVIRONMENT
 ) -> subprocess.CompletedProcess[str]:
     """Run `bench` to its end, and see to it that it leaves no process behind."""
-    process = start(folder, *arguments, extra=extra)
+    process = start(folder, *arguments, extra=extra, of=of)
     try:
         out, err = process.communicate(timeout=LIMIT_SECONDS)
         assert gone(process.pid), f"it left processes behind: {alive(process.pid)}"

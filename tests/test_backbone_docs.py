@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tomllib
 from typing import Any
 
 import packages
 import pages
 import pytest
+import runs
 import torch
 from ruamel.yaml import YAML
 
@@ -41,9 +40,7 @@ def test_the_example_on_the_page_is_a_source_that_runs(blocks, tmp_path):
     (tmp_path / "try.yaml").write_text(blocks["yaml"][-1])
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "BENCH_CACHE": str(tmp_path / "cache")}
-        program = [sys.executable, "-m", "bench", *words]
-        return subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+        return runs.bench(tmp_path, *words, extra={"PYTHONPATH": str(tmp_path), "BENCH_CACHE": str(tmp_path / "cache")})
 
     listed = run("list", "backbones", "--filter", "little*", "--json")
     assert json.loads(listed.stdout) == [
@@ -60,7 +57,7 @@ def test_the_example_on_the_page_is_a_source_that_runs(blocks, tmp_path):
     ]
     ended = run("run", "try.yaml", "--no-report", "--device", "cpu")
     assert ended.returncode == 0, ended.stderr
-    records = [json.loads(p.read_text()) for p in (tmp_path / "results" / "try").glob("*.json") if len(p.stem) == 12]
+    records = runs.records(tmp_path, "try").values()
     assert len(records) == 2
     assert {record["status"] for record in records} == {"ok"}
     assert all(record["details"]["stages"] == ["stem", "body"] for record in records)

@@ -17,6 +17,7 @@ from hub import Hub
 from bench.backbones import BackboneFacts, backbones
 from bench.backbones.torchvision import Torchvision
 from bench.catalogue import lines, rows
+from bench.cli import main
 from bench.errors import UsageError
 
 
@@ -179,21 +180,25 @@ def test_a_filter_without_a_match_is_a_mistake_that_names_the_nearest(pattern, w
     assert words in str(raised.value)
 
 
-def command(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-m", "bench", "list", "backbones", *words]
-    return subprocess.run(program, capture_output=True, text=True, timeout=120, check=False, **options)
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Run the command here; return its exit code, what it printed, and what it said beside that."""
+    with pytest.raises(SystemExit) as ended:
+        main(["list", "backbones", *words])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
 
 
-def test_the_command_prints_a_table_or_one_json_array():
-    table = command("--filter", "toy_c*")
+def test_the_command_prints_a_table_or_one_json_array(capsys):
+    program = [sys.executable, "-m", "bench", "list", "backbones", "--filter", "toy_c*"]
+    table = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
     assert (table.returncode, table.stderr) == (0, "")
     assert table.stdout.splitlines()[1:] == ["toy:", "toy_cnn  6.42 k  51.0 k    16  Apache-2.0    here"]
-    array = command("--filter", "toy_c*", "--json")
-    assert [row["name"] for row in json.loads(array.stdout)] == ["toy_cnn"]
-    assert json.loads(command("--filter", "§", "--json").stdout) == []
-    nothing = command("--filter", "§")
-    assert (nothing.returncode, nothing.stdout) == (2, "")
-    assert nothing.stderr.count("\n") == 1
+    code, array, said = told(capsys, "--filter", "toy_c*", "--json")
+    assert (code, [row["name"] for row in json.loads(array)], said) == (0, ["toy_cnn"], "")
+    assert json.loads(told(capsys, "--filter", "§", "--json")[1]) == []
+    code, nothing, said = told(capsys, "--filter", "§")
+    assert (code, nothing) == (2, "")
+    assert said.count("\n") == 1
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import layouts
 import packages
 import pages
 import pytest
+import runs
 
 import suites
 from bench.datasets import datasets
@@ -35,7 +35,7 @@ def blocks() -> dict[str, list[str]]:
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run python in a folder whose modules and packages it finds, as if they were installed."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "BENCH_CACHE": str(folder / "cache")}
+    environment = runs.environment(runs.ENVIRONMENT, {"PYTHONPATH": str(folder), "BENCH_CACHE": str(folder / "cache")})
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 

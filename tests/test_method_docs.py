@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import numpy as np
 import packages
 import pages
 import pytest
+import runs
 from learners import learner, problem_of, round_of
 
 from bench.strategies import Phase, Strategy, strategies
@@ -41,14 +40,7 @@ def installed(folder: Path, page: str, kind: str) -> None:
 
 
 def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, "-m", "bench", *words]
-    return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
-
-
-def records(folder: Path) -> list[dict[str, Any]]:
-    paths = (folder / "results" / "try").glob("*.json")
-    return [json.loads(p.read_text(encoding="utf-8")) for p in paths if len(p.stem) == 12]
+    return runs.bench(folder, *words, extra={"PYTHONPATH": str(folder)})
 
 
 @pytest.fixture
@@ -77,7 +69,7 @@ def test_the_example_on_the_page_is_a_plugin_that_runs(page, kind, name, tmp_pat
     assert name in bench(tmp_path, "list", kind).stdout
     ended = bench(tmp_path, "run", "try.yaml", "--device", "cpu")
     assert ended.returncode == 0, ended.stderr
-    found = records(tmp_path)
+    found = runs.records(tmp_path, "try").values()
     assert Counter(r["status"] for r in found) == {"ok": {"strategies": 2, "tasks": 4}[kind]}
     assert name in (tmp_path / "reports" / "try" / "index.md").read_text(encoding="utf-8")
 

@@ -43,7 +43,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     """Five strategies at two sizes, run from an empty store; the folder and what the command said."""
     folder = tmp_path_factory.mktemp("run")
     suites.write(folder, SUITE)
-    return folder, runs.bench(folder, "run", "toy.yaml", "--json")
+    return folder, runs.bench(folder, "run", "toy.yaml", "--json", of=runs.WHOLE)
 
 
 @pytest.fixture

@@ -43,8 +43,6 @@ CHANGES: dict[str, Any] = {
     },
 }
 KINDS = ("kill -9 of the run", "kill -9 of the worker", "Ctrl-C", "SIGTERM")
-# Seconds from the start of a run to the kill: from before the first cell to after the last.
-LATEST = 14.0
 
 
 @dataclass
@@ -57,21 +55,33 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-def undisturbed(folder: Path) -> dict[str, Any]:
-    """Return the numbers of a run that nobody disturbs."""
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody disturbs: its numbers, and how long it took."""
+
+    numbers: dict[str, Any]
+    seconds: float
+
+
+def undisturbed(folder: Path) -> Undisturbed:
+    """Run the suite, from the first to the last of its cells."""
     suites.write(folder, CHANGES)
+    began = time.monotonic()
     done = runs.bench(folder, "run", "toy.yaml", "--no-report")
     assert done.returncode == 0, done.stderr
-    return numbers(folder)
+    return Undisturbed(numbers(folder), time.monotonic() - began)
 
 
-def story(folder: Path, wanted: dict[str, Any], kills: int, luck: random.Random, tally: Tally) -> None:
-    """Kill a suite so many times, or until it is through, and let it go to its end."""
+def story(folder: Path, wanted: Undisturbed, kills: int, luck: random.Random, tally: Tally) -> None:
+    """Kill a suite so many times, or until it is through, and let it go to its end.
+
+    A kill comes at a random moment: from before the first cell to after the last.
+    """
     suites.write(folder, CHANGES)
     finished: dict[str, bytes] = {}
     for _ in range(kills):
         kind = luck.choice(KINDS)
-        whole = strike(folder, kind, luck.uniform(0.0, LATEST), tally)
+        whole = strike(folder, kind, luck.uniform(0.0, wanted.seconds), tally)
         finished = check(folder, finished, kind, tally)
         if whole:
             break
@@ -80,7 +90,7 @@ def story(folder: Path, wanted: dict[str, Any], kills: int, luck: random.Random,
     tally.stories += 1
     if done.returncode != 0:
         tally.wrong.append(f"the last run ended with {done.returncode}: {done.stdout[-500:]}{done.stderr}")
-    elif numbers(folder) != wanted:
+    elif numbers(folder) != wanted.numbers:
         tally.wrong.append("the numbers are not those of the undisturbed run")
     left = [path.name for path in folder.rglob("*.corrupt*")]
     tally.wrong += [f"torn: {name}" for name in left]

@@ -155,7 +155,7 @@ def story(plugin: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> S
     kept += finished(folder)
 
     gate.unlink()
-    last = runs.bench(folder, "run", "toy.yaml", "--set", "deadline_seconds=10", "--no-report", extra=extra)
+    last = runs.bench(folder, "run", "toy.yaml", "--set", "deadline_seconds=5", "--no-report", extra=extra)
     return Story(kept, stopped, told, after_ctrl_c, reported, left_behind, last, runs.records(folder, "toy"))
 
 
@@ -212,7 +212,7 @@ def test_the_next_run_goes_on_and_counts_its_attempts(story):
 
 def test_a_cell_past_its_deadline_is_a_record_with_its_curve_and_its_start(story):
     late = at(story, "forever")
-    assert (late["status"], late["reason"]) == ("timeout", "passed its deadline of 10 s")
+    assert (late["status"], late["reason"]) == ("timeout", "passed its deadline of 5 s")
     assert len(late["curve"]) == 1
     assert late["started_at"]
     assert "  timeout: fault" in story.last.stdout
