@@ -53,6 +53,7 @@ def test_the_first_run_does_not_count():
     assert 0.5 <= calibration._fastest(work, CPU) < 50
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 1 + calibration.REPEATS), (0.02, 2)])
 def test_slow_work_is_repeated_less_so_that_calibration_stays_short(seconds, expected):
     runs = count(1)

@@ -68,6 +68,7 @@ def test_the_control_half_answers_without_torch(arguments: list[str], tmp_path: 
     assert ended.returncode == (2 if arguments[0] in ("show", "why", "report") else 0)
 
 
+@pytest.mark.alone
 def test_help_comes_in_less_than_400_milliseconds(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("bench")
     seconds = []

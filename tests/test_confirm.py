@@ -136,6 +136,7 @@ def test_a_network_is_timed_once_for_all_points_that_have_it(monkeypatch):
     assert len({c.p for c in outcome.changes}) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_network_is_timed_by_two_codes_in_turn(tmp_path):
     of = replace(with_latency(record(cell("full_finetune", 100), 0.8), 1.0), cell=toy_cell())
@@ -196,6 +197,7 @@ def test_a_base_of_an_unknown_commit_needs_its_code():
 
 
 # Six seeds and five rounds: on a machine that is busy with other work, some of their times are not valid.
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_slower_commit_is_confirmed_by_the_command(tmp_path):
     code = tmp_path / "code"

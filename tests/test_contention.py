@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="needs Linux's schedstat")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="needs Linux's schedstat"),
+]
 
 # Burns half a second of wall time on one core, beside as many processes as asked that do the same on that core.
 CODE = """

@@ -228,6 +228,7 @@ def test_a_report_of_very_many_data_sets_looks_at_none(tmp_path):
     assert looked(of, 0).blocks == ()
 
 
+@pytest.mark.slow
 def test_a_run_is_looked_at_closer_with_its_pictures_and_by_patient(tmp_path):
     for number in range(80):
         label = ("healthy", "ill")[number % 2]

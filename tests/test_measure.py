@@ -123,6 +123,7 @@ def test_a_calibrated_model_has_no_ece_and_a_sure_and_wrong_one_has_all():
 # Clock and memory
 
 
+@pytest.mark.alone
 def test_the_time_of_an_inner_phase_is_not_the_outer_ones():
     clock = Clock(CPU)
     started = time.perf_counter()
@@ -139,6 +140,7 @@ def test_the_time_of_an_inner_phase_is_not_the_outer_ones():
     assert sum(clock.seconds.values()) == pytest.approx(whole, abs=1e-3)
 
 
+@pytest.mark.alone
 def test_a_phase_that_raises_is_counted_and_left():
     clock = Clock(CPU)
     with clock.phase("outer"):
@@ -150,6 +152,7 @@ def test_a_phase_that_raises_is_counted_and_left():
     assert clock.seconds["outer"] == pytest.approx(0.02, abs=0.015)
 
 
+@pytest.mark.alone
 def test_elapsed_has_the_running_stretch_and_a_phase_that_never_ran_has_none():
     clock = Clock(CPU)
     with clock.phase("train"):
@@ -507,7 +510,8 @@ def test_the_commit_is_that_of_the_harness_and_not_of_a_repository_around_it(tmp
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "the first")
     assert module._git() == {"git_commit": None, "git_dirty": None}
-    git("add", "environment.py")
+    (tmp_path / ".gitignore").write_text("__pycache__/\n")  # Python may have kept what it compiled
+    git("add", "environment.py", ".gitignore")
     git("commit", "-q", "-m", "the harness")
     assert module._git() == {"git_commit": git("rev-parse", "HEAD"), "git_dirty": False}
     copy.write_text(copy.read_text() + "# changed")

@@ -111,6 +111,7 @@ def test_the_report_shows_where_the_best_cell_looks(done: Path) -> None:
         assert f"figures/{name}" in words
 
 
+@pytest.mark.slow
 def test_a_second_run_explains_nothing_again_and_a_damaged_explanation_is_made_again(
     done: Path, tmp_path: Path
 ) -> None:

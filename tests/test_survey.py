@@ -375,6 +375,7 @@ def test_a_survey_hangs_on_the_content_alone() -> None:
     assert len({surveys.key({**spec, **other}) for other in ({}, {"digest": "e"}, {"version": 2}, {"name": "x"})}) == 4
 
 
+@pytest.mark.slow
 def test_a_run_surveys_its_data_and_reports_them(tmp_path: Path) -> None:
     root = tmp_path / "scans"
     for label, count in (("normal", 14), ("sick", 50)):

@@ -240,6 +240,7 @@ TOY_TEXT = {
 }
 
 
+@pytest.mark.slow
 def test_a_suite_of_texts_runs_to_whole_records(tmp_path):
     strategy = ["scratch", "full_finetune", "feature_extract", {"name": "lora", "rank": 2}]
     suites.write(tmp_path, {"matrix": {**TOY_TEXT, "strategy": strategy}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from records import ENVIRONMENT, cell, homework, record, study
 from runs import bench
 
@@ -108,6 +109,7 @@ def test_the_same_two_give_the_same_bytes(tmp_path):
     assert all(isinstance(t, Table) for t in versus.page(*sides).tables())
 
 
+@pytest.mark.slow
 def test_two_suites_and_two_runs_of_one_are_put_side_by_side_by_the_command(tmp_path):
     write(tmp_path, {"matrix": {"seed": [0, 1]}})
     write(tmp_path, {"suite": "longer", "matrix": {"seed": [0, 1]}, "recipe": {"epochs": 4}}, "longer.yaml")

@@ -141,6 +141,7 @@ def small_disk(folder: Path, megabytes: float, *words: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_said_and_what_is_finished_is_kept(plain, tmp_path):
     (tmp_path / "disk").mkdir()
     if small_disk(tmp_path, 1, "true").returncode != 0:
@@ -188,6 +189,7 @@ def test_a_clock_that_jumps_a_day_to_and_fro_changes_nothing(plain, tmp_path):
 MANY = {"matrix": {"strategy": ["full_finetune", TEACHER], "seed": list(range(6))}, "recipe": {"epochs": 40}}
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_another_goes_on_when_that_is_killed(tmp_path):
     suites.write(tmp_path, MANY)
     first = runs.start(tmp_path, "run", "toy.yaml", "--no-report")
@@ -232,6 +234,7 @@ def test_a_deterministic_run_says_so_and_gives_the_same_bits(plain, tmp_path):
     assert numbers(tmp_path) == numbers(plain)
 
 
+@pytest.mark.slow
 def test_order_resume_and_cache_change_no_bit(plain, tmp_path):
     suites.write(tmp_path, CHANGES)
     for cell_id in sorted(runs.records(plain, "toy"), reverse=True):  # one by one, in another order, each in a process

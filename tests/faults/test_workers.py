@@ -51,6 +51,7 @@ def test_what_runs_out_of_memory_is_run_again_in_pieces_and_marked(records):
     assert records["crowded"]["cell"]["recipe"]["batch_size"] == 6
 
 
+@pytest.mark.slow
 def test_a_hung_native_call_is_ended_within_five_seconds_of_its_deadline_with_its_children(plugin, tmp_path):
     suites.write(tmp_path, suite_of(fault("hang"), "scratch", deadline_seconds=3))
     pids = tmp_path / "PIDS"
