@@ -149,8 +149,8 @@ def test_a_source_with_another_file_under_the_name_is_passed_over(site: Site, tm
     ("content", "reason"),
     [
         (None, "Not Found"),
-        (gzip.compress(b"another"), "checksum differs"),
-        (gzip.compress(FILES["labels"])[:-9], "damaged"),
+        (gzip.compress(b"another", mtime=0), "checksum differs"),
+        (gzip.compress(FILES["labels"], mtime=0)[:-9], "damaged"),
         (b"<html>log in first</html>", "checksum differs"),
     ],
 )
