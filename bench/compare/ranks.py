@@ -6,6 +6,7 @@ Demšar (2006), "Statistical Comparisons of Classifiers over Multiple Data Sets"
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from bench.compare.statistics import ALPHA
 class Ranks:
     """Mean rank of each strategy over `n` data sets, 1 is best; ties share the mean of their ranks.
 
-    `p` is that of Friedman's test (1937) in the form of Iman and Davenport (1980): that all are equally good. Two
-    whose mean ranks differ by `critical` or more are told apart by Nemenyi's test (1963) at 5 %.
+    `p` is that of Friedman's test (1937) in the form of Iman and Davenport (1980): that all are equally good. Where all
+    data sets rank alike that form has no end, and `p` is the chance that they do. Two whose mean ranks differ by
+    `critical` or more are told apart by Nemenyi's test (1963) at 5 %.
     """
 
     n: int
@@ -44,10 +46,18 @@ def ranks(values: Mapping[str, Sequence[float]]) -> Ranks | None:
         return None
     table = rankdata([[-values[name][i] for name in names] for i in range(n)], axis=1)
     mean = table.mean(axis=0)
-    # Ties take their share out of the variance that ranks have by chance.
-    chance = float(((table - (k + 1) / 2) ** 2).sum()) / (n * (k - 1))
-    friedman = 0.0 if chance == 0 else n * float(((mean - (k + 1) / 2) ** 2).sum()) / chance
-    room = n * (k - 1) - friedman
-    p = 0.0 if room <= 0 else float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * friedman / room))
+    if (table == table[0]).all():
+        p = _alike(table[0].tolist(), n)
+    else:
+        # Ties take their share out of the variance that ranks have by chance.
+        chance = float(((table - (k + 1) / 2) ** 2).sum()) / (n * (k - 1))
+        friedman = n * float(((mean - (k + 1) / 2) ** 2).sum()) / chance
+        p = float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * friedman / (n * (k - 1) - friedman)))
     critical = float(studentized_range.ppf(1 - ALPHA, k, math.inf)) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
-    return Ranks(n, dict(zip(names, map(float, mean), strict=True)), p if chance else 1.0, critical)
+    return Ranks(n, dict(zip(names, map(float, mean), strict=True)), p, critical)
+
+
+def _alike(row: Sequence[float], n: int) -> float:
+    """Return the chance that `n` data sets rank alike where each order of such ranks is as likely as the others."""
+    orders = math.factorial(len(row)) // math.prod(map(math.factorial, Counter(row).values()))
+    return float(orders) ** (1 - n)
