@@ -517,6 +517,23 @@ def test_a_backbone_with_other_options_is_another_wherever_it_is_named(tmp_path)
     assert all(f"Architecture of {name}" in text for name in ("minilm<", "minilm(layers=3)"))
 
 
+def test_two_checkpoints_of_one_name_are_two_backbones_wherever_they_are_named(tmp_path):
+    records = []
+    for digest in ("aaaa", "bbbb"):
+        of = cell("full_finetune", backbone="encoder")
+        made = record(replace(of, backbone={**of.backbone, "weights": "file", "digest": digest}), 0.5)
+        summary = {"architecture": {"summary": f"of {digest}"}}
+        records.append(replace(made, details={**made.details, **summary}))
+    whole = study(records)
+    wanted = [section.backbone for section in sections(whole)]
+    assert len(set(wanted)) == 2
+    write(whole, tmp_path)
+    with (tmp_path / "cells.csv").open(encoding="utf-8") as handle:
+        assert [row["backbone"] for row in csv.DictReader(handle)] == wanted
+    text = (tmp_path / "index.md").read_text(encoding="utf-8")
+    assert all(f"Architecture of {name}<" in text for name in wanted)
+
+
 def test_the_recipe_says_what_was_the_same_for_all_and_where_it_was_not():
     def longer(r):
         recipe = {**r.cell.recipe, "epochs": 40 if r.cell.strategy["name"] == "scratch" else 10}

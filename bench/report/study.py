@@ -121,7 +121,7 @@ def sections(study: Study) -> tuple[Section, ...]:
     data, models = [r.cell.dataset for r in own], [r.cell.backbone for r in own]
     several = distinct(models)
     datasets = _named(distinct(data))
-    backbones = _named([_shown(b) for b in several if _pretrained(b)] + [_bare(b) for b in several])
+    backbones = _named_backbones(several)
     trunks, order = _trunks(several), _places(distinct(r.cell.strategy for r in own))
     found: dict[tuple[str, str], list[Record]] = {}
     titles = once(data, lambda spec: datasets[_key(spec)])
@@ -139,13 +139,23 @@ def sections(study: Study) -> tuple[Section, ...]:
 
 
 def place_labels(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Return what the data set and the backbone of each record are called among all of them, weights aside."""
+    """Return what the data set and the backbone of each record are called among all of them.
+
+    Weights are told where several open sections of their own.
+    """
     data, models = [r.cell.dataset for r in records], [r.cell.backbone for r in records]
-    datasets, backbones = _named(distinct(data)), _named([_bare(b) for b in distinct(models)])
+    unique = distinct(models)
+    trunks = _trunks(unique)
+
+    def told(spec: Mapping[str, Any]) -> dict[str, Any]:
+        several = len(trunks[_key(_bare(spec))]) > 1
+        return _shown(spec) if several and _pretrained(spec) else _bare(spec)
+
+    datasets, backbones = _named(distinct(data)), _named_backbones(unique)
     return list(
         zip(
             once(data, lambda spec: datasets[_key(spec)]),
-            once(models, lambda spec: backbones[_key(_bare(spec))]),
+            once(models, lambda spec: backbones[_key(told(spec))]),
             strict=True,
         )
     )
@@ -230,6 +240,11 @@ def _context(record: Record) -> dict[str, Any]:
 def _named(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     unique = {_key(s): s for s in specs}
     return dict(zip(unique, labels(list(unique.values())), strict=True))
+
+
+def _named_backbones(backbones: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Name each backbone with its weights, where it has any, and without."""
+    return _named([_shown(b) for b in backbones if _pretrained(b)] + [_bare(b) for b in backbones])
 
 
 def _pretrained(backbone: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from bench.compare.statistics import paired, summarise
+from bench.report.units import listing
 
 # Accuracies are equal when the mean paired difference is not told from 0 by its 95 % interval, or is at most NEAR; and
 # never when it is more than FAR. Less than ROUNDING is the arithmetic's.
@@ -224,11 +225,12 @@ def _environment(data: Mapping[str, Any]) -> list[str]:
     e = data["environment"]
     where = e["gpu"] or f"{e['cpu']}, {e['threads']} threads"
     versions = {**{k: v for k, v in e["packages"].items() if k in ("torch", "torchvision", "timm")}, **data["versions"]}
+    days = sorted({b["measured_at"][:10] for b in data["benchmarks"]})
+    commit = f"{(e['git_commit'] or 'unknown')[:12]}{', changed since' if e['git_dirty'] else ''}"
     return [
         f"{where}; {e['system']}, Python {e['python']}, "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + f"; commit {(e['git_commit'] or 'unknown')[:12]}{', changed since' if e['git_dirty'] else ''}; "
-        f"measured on {max(b['measured_at'] for b in data['benchmarks'])[:10]}, "
+        + f"; commit {commit}{' of what was measured last' if len(days) > 1 else ''}; measured on {listing(days)}, "
         f"in {sum(b['wall'] for b in data['benchmarks']) / 60:.0f} minutes in all."
     ]
 
