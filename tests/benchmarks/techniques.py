@@ -177,7 +177,7 @@ class _Loader:
         mean, std = (torch.tensor(v)[:, None, None] * 255 for v in (inputs.mean, inputs.std))
         return ((pixels.flip(2) if view else pixels).float() - mean) / std
 
-    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+    def epoch(self, order: Tensor, view: Tensor, parts: Sequence[slice], *mixing: Any) -> Iterator[Tensor]:
         """Yield the batches of an epoch from new workers."""
         pairs = list(zip(order.tolist(), view.tolist(), strict=True))
         loader = torch.utils.data.DataLoader(
