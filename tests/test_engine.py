@@ -32,7 +32,7 @@ from bench.training.autotune import MARGIN, TUNE_STEPS, Autotune, Mode, Stretch,
 from bench.training.feed import batches
 from bench.training.learner import Learner
 from bench.training.loop import Diverged
-from bench.training.passes import side_by_side
+from bench.training.passes import FORWARD_BATCH, side_by_side
 from bench.training.rows import Rows
 from bench.training.sources import Resident, Streamed
 
@@ -193,6 +193,13 @@ def test_the_features_of_a_head_alone_are_made_in_the_precision_that_is_faster(t
     assert (made.mode, made.recipe.precision) == (Mode(faster), faster)
     made.fit(one)
     assert {used.forward.precision for used in made.spent.used} == {faster}
+
+
+@pytest.mark.parametrize(("device", "examples"), [("cpu", 8), ("cuda", FORWARD_BATCH["cuda"])])
+def test_features_are_tried_on_as_many_examples_as_tell_the_precisions_apart(device, examples):
+    network = network_of()
+    trial = Trial(network, RECIPE, Stretch(0, len(network.stages)), torch.device(device))
+    assert len(trial.noise) == examples
 
 
 @pytest.mark.parametrize("backbone", ["toy_cnn", "resnet10t"])

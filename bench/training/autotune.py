@@ -28,7 +28,7 @@ from bench.strategies import Phase, Strategy
 from bench.tensors import id_of
 from bench.training.feed import ActivationFeed
 from bench.training.groups import choose, optimizer_for
-from bench.training.passes import infer
+from bench.training.passes import FORWARD_BATCH, infer
 from bench.training.sources import Resident
 from bench.training.step import EAGER_STEPS, Lesson, Stepping, stepper_for
 from bench.training.views import PLAIN
@@ -45,8 +45,9 @@ COMPILE_SECONDS = 900.0
 FIRST_LIMIT, LIMITS = 1.6, (1.25, 1.15, 1.15)
 # Another way than the default has to be so much faster, so that noise does not choose.
 MARGIN = 0.93
-# Examples of a pass where there are no steps: a head's own training is soon done, and its trial has to be sooner.
-PASSED = 8
+# Examples of a pass where there are no steps. On a CPU a head's own training is soon done, and its trial has to be
+# sooner; on a GPU few examples would say what launches take, and not what a frozen pass does.
+PASSED = {"cpu": 8, "cuda": FORWARD_BATCH["cuda"]}
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class Trial:
 
     def __init__(self, network: Network, recipe: Recipe, stretch: Stretch, device: torch.device) -> None:
         self.network, self.recipe, self.stretch, self.device = network, recipe, stretch, device
-        self.noise = network.noise(recipe.batch_size if stretch.steps else min(recipe.batch_size, PASSED))
+        self.noise = network.noise(recipe.batch_size if stretch.steps else PASSED[device.type])
         self._steps: dict[Mode, Callable[[], object]] = {}
         self._prefixes: dict[Mode, float] = {}
 
