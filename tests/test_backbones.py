@@ -440,6 +440,7 @@ def test_a_bare_name_goes_to_timm_first_and_source_chooses():
         ({"name": "resnet51x"}, UnknownName, "unknown backbone 'resnet51x'; did you mean 'resnet51q'"),
         ({"name": "resnet18", "source": "tim"}, UnknownName, "unknown backbone source 'tim'; did you mean 'timm'"),
         ({"name": "resnet18.a2_in1k", "source": "torchvision"}, UnknownName, "unknown backbone"),
+        ({"name": "~/data/mine"}, OptionError, "is {name: mine, source: huggingface, weights: ~/data/mine}"),
         ({"name": "resnet18", "weight": "random"}, OptionError, "did you mean 'weights'"),
         ({"name": "resnet18", "weights": 3}, OptionError, "weights must be text"),
     ],

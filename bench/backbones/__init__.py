@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from bench.errors import OptionError, UnknownName
+from bench.errors import OptionError, UnknownName, quoted
 from bench.registry import Registry, build
 
 if TYPE_CHECKING:
@@ -98,4 +99,8 @@ def find(spec: Mapping[str, Any]) -> Backbone:
         anything = wanted is not None or "/" in name
         if name in source.known() or (anything and hasattr(source, "accepts") and source.accepts(name)):
             return build(source, options, f"backbone {name!r}")
-    raise UnknownName("backbone", spec["name"], frozenset().union(*(s.known() for s in chosen)))
+    unknown = UnknownName("backbone", name, frozenset().union(*(s.known() for s in chosen)))
+    if name.startswith((".", "/", "~")) and not unknown.close:
+        named = f"{{name: {Path(name).name}, source: huggingface, weights: {name}}}"
+        raise OptionError(f"{quoted(name)} is a path, which goes into weights; an encoder of texts is {named}")
+    raise unknown
