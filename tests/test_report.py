@@ -489,6 +489,13 @@ def test_a_strategy_without_weights_stands_beside_each_variant_of_them():
     }
 
 
+def test_a_row_of_skips_names_no_cell_that_ran():
+    records = [record(cell("scratch", 100, 1), 0.5)]
+    records += [failed(cell("scratch", n, seed), "skipped", "not here") for n, seed in ((100, 0), (500, 0), (500, 1))]
+    rows = [[span.text for span in row] for row in table_of(page(study(records)), "failures").rows]
+    assert [row[2:4] for row in rows] == [["100", "0"], ["500", "0 and 1"]]
+
+
 def test_a_backbone_with_other_options_is_another_wherever_it_is_named(tmp_path):
     records = []
     for layers in (None, 3):

@@ -54,15 +54,26 @@ def failures(study: Study) -> tuple[Block, ...]:
             reason = r.reason or "no reason was recorded"
             groups.setdefault((strategy, f"{dataset} · {backbone}", r.status, reason, alone), []).append(r)
     rows = []
-    for (strategy, where, status, reason, alone), held in list(groups.items())[:MOST_ROWS]:
+    for (strategy, where, status, reason, alone), held in groups.items():
         see = Span(f"bench show {alone}", "code", (alone,)) if alone else Span(MISSING)
-        sizes, seeds = ({getattr(r.cell, part) for r in held} for part in ("size", "seed"))
-        told = (listing([str(number) for number in sorted(numbers)]) for numbers in (sizes, seeds))
-        rows.append((*(Span(text) for text in (strategy, where, *told, status, reason)), see))
+        for seeds, sizes in _rectangles(held):
+            told = (listing([str(number) for number in numbers]) for numbers in (sizes, seeds))
+            rows.append((*(Span(text) for text in (strategy, where, *told, status, reason)), see))
     head = ("strategy", "data · backbone", "n", "seed", "status", "reason", "to see it")
-    listed = "listed here" if len(groups) <= MOST_ROWS else "in cells.csv, the first of them listed here,"
+    listed = "listed here" if len(rows) <= MOST_ROWS else "in cells.csv, the first of them listed here,"
     note = f"{sentence(outcome(study))}; the others are {listed} and counted in the tables above."
-    return heading, Paragraph((Span(note),)), Table("failures", head, tuple(rows), len(head))
+    return heading, Paragraph((Span(note),)), Table("failures", head, tuple(rows[:MOST_ROWS]), len(head))
+
+
+def _rectangles(held: Sequence[Record]) -> list[tuple[tuple[int, ...], list[int]]]:
+    """Return seeds with the sizes at which there are just these, so that a row names no cell which is not in it."""
+    seeds: dict[int, set[int]] = {}
+    for record in held:
+        seeds.setdefault(record.cell.size, set()).add(record.cell.seed)
+    found: dict[tuple[int, ...], list[int]] = {}
+    for size in sorted(seeds):
+        found.setdefault(tuple(sorted(seeds[size])), []).append(size)
+    return list(found.items())
 
 
 def environments(study: Study) -> tuple[Block, ...]:
