@@ -213,6 +213,7 @@ def test_a_head_stays_in_fp32_where_the_stages_are_in_bf16(backbone):
     assert seen == [(torch.float32, torch.float32)]
     assert inside.dtype == torch.bfloat16
     assert torch.equal(logits, network.head(features))
+    assert network.to("meta")(x.to("meta")).shape == logits.shape
 
 
 def test_a_verdict_is_measured_once_and_kept_for_its_network_and_machine(tmp_path):

@@ -138,7 +138,8 @@ class Network(nn.Module):
         for stage in self.stages[start:]:
             z = stage.run(z)
         assert isinstance(z, Tensor)
-        with torch.autocast(z.device.type, enabled=False):
+        kind = z.device.type if torch.amp.is_autocast_available(z.device.type) else "cpu"  # the meta device has none
+        with torch.autocast(kind, enabled=False):
             z = z.float() if z.dtype == torch.bfloat16 else z
             logits: Tensor = self.head(self.before_head(z))
         return z, logits
