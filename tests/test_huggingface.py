@@ -53,7 +53,7 @@ def tokens(network, texts=TEXTS, more: int = 0) -> Tokens:
 
 
 @pytest.mark.parametrize("kind", CUT)
-def test_an_encoder_learns_with_quick_dropout_and_answers_as_the_library_does(kind, folders):
+def test_an_encoder_learns_with_quick_dropout_and_answers_as_the_library_does(kind, folders, monkeypatch):
     from bench.backbones import _attention
     from bench.backbones._dropout import QuickDropout
 
@@ -61,12 +61,18 @@ def test_an_encoder_learns_with_quick_dropout_and_answers_as_the_library_does(ki
     encoder = network.model.get_submodule("encoder")
     assert encoder.config._attn_implementation == _attention.NAME
     assert {type(m) for m in encoder.modules() if isinstance(m, torch.nn.Dropout)} == {QuickDropout}
-    x = tokens(network)
+    x, drawn = tokens(network), []
+    quick = _attention.quick_dropout
+    monkeypatch.setattr(_attention, "quick_dropout", lambda *given: drawn.append(given[0].shape) or quick(*given))
+    network.before_head.p = 0.0
     with torch.no_grad():
         assert not torch.equal(network.train()(x), network(x))
+        # Of each layer, in both passes: weights of all heads from every token to every other.
+        assert drawn == [(len(TEXTS), 2, x.mask.shape[1], x.mask.shape[1])] * 4
         ours = network.eval()(x)
         _attention.give_back(encoder)
         assert torch.equal(network(x), ours)
+    assert len(drawn) == 4
 
 
 @pytest.mark.parametrize("kind", list(SMALL))

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stdout
 from typing import Protocol
 
 from bench.datasets import Dataset, datasets
@@ -61,12 +60,14 @@ def _serve() -> None:
     log.addHandler(kept)
     log.setLevel(logging.INFO)
     log.propagate = False
-    with redirect_stdout(sys.stderr):
-        try:
-            datasets.create(json.load(sys.stdin)).fetch_here()  # type: ignore[attr-defined]
-        except BenchError as problem:
-            error = str(problem)
-    print(json.dumps({"log": kept.lines, "error": error}))
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no answer
+    try:
+        datasets.create(json.load(sys.stdin)).fetch_here()  # type: ignore[attr-defined]
+    except BenchError as problem:
+        error = str(problem)
+    answers.write(json.dumps({"log": kept.lines, "error": error}))
+    answers.close()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,10 @@ def outcome(study: Study) -> str:
     ok = sum(r.status == "ok" for r in records)
     if missing:
         return f"{len(records)} of {len(records) + missing} cells have run, {ok} ended ok"
-    return f"all {ok} cells ended ok" if ok == len(records) else f"{ok} of {len(records)} cells ended ok"
+    skipped = sum(r.status == "skipped" for r in records)
+    ran = len(records) - skipped
+    words = f"all {ok} cells ended ok" if ok == ran else f"{ok} of {ran} cells ended ok"
+    return f"{words}, {skipped} skipped" if skipped else words
 
 
 def not_run(study: Study) -> tuple[Block, ...]:

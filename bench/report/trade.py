@@ -137,11 +137,14 @@ def ranking(found: Sequence[Section], standings: Sequence[Sequence[Board]], prim
     rows.append((Span("Friedman's test"), *(Span(p_value(r.p)) for r in by_size.values())))
     rows.append((Span("critical difference"), *(Span(f"{r.critical:.2f}") for r in by_size.values())))
     count = max(ranked.n for ranked in by_size.values())
+    shared = len({section.dataset for section in found}) < count
     caption = (
         f"Mean rank by {metric(primary)} over {count} pairs of data set and backbone, 1 is best and in bold; "
         f"≈ marks what is not told apart from it. Two are told apart where Friedman's p is under {ALPHA:g} and their "
         "ranks differ by the critical difference or more (Nemenyi)."
     )
+    if shared:
+        caption += " Pairs that share a data set are not independent: they say less than as many data sets would."
     return Table("ranks", ("strategy", *(f"n = {size}" for size in by_size)), tuple(rows), 1, caption)
 
 
