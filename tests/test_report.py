@@ -225,6 +225,7 @@ def test_skipped_cells_say_so_where_their_number_would_be():
     table = table_of(made, "results")
     assert row_of(table, "distill")[0] == "skipped [1]"
     assert table.notes == ("skipped: a teacher of 100 labels",)
+    assert "all 51 cells ended ok, 3 skipped" in page(made).facts
     ((strategy, _, *told),) = ([span.text for span in row] for row in table_of(made, "failures").rows)
     assert (strategy, *told) == ("distill", "100", "0, 1 and 2", "skipped", "a teacher of 100 labels", "–")
 
@@ -539,6 +540,21 @@ def test_two_checkpoints_of_one_name_are_two_backbones_wherever_they_are_named(t
         assert [row["backbone"] for row in csv.DictReader(handle)] == wanted
     text = (tmp_path / "index.md").read_text(encoding="utf-8")
     assert all(f"Architecture of {name}<" in text for name in wanted)
+
+
+def test_pairs_of_one_data_set_are_not_told_as_if_they_were_as_many_data_sets():
+    def caption(*places):
+        accuracies = {"full_finetune": 0.9, "feature_extract": 0.8, "lora": 0.7}
+        records = [
+            record(cell(name, seed=seed, **place), accuracy + 0.01 * seed)
+            for place in places
+            for name, accuracy in accuracies.items()
+            for seed in range(3)
+        ]
+        return table_of(study(records), "ranks").caption
+
+    assert "Pairs that share a data set" not in caption({"dataset": "digits"}, {"dataset": "letters"})
+    assert "Pairs that share a data set" in caption({"backbone": "small"}, {"backbone": "large"})
 
 
 def test_the_recipe_says_what_was_the_same_for_all_and_where_it_was_not():
