@@ -268,6 +268,14 @@ def test_wilsons_interval_is_that_of_a_table():
     assert wilson(0, 0) is None
 
 
+@pytest.mark.parametrize("whole", [1, 7, 82, 500])
+def test_wilsons_interval_ends_at_none_and_at_all(whole):
+    low = wilson(0, whole).low
+    assert 0 <= low < 1e-12
+    assert not f"{low:.1%}".startswith("-")
+    assert 1 - 1e-12 < wilson(whole, whole).high <= 1.0
+
+
 # Errors
 
 

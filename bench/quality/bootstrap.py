@@ -87,4 +87,6 @@ def wilson(part: int, whole: int) -> Interval | None:
         return None
     z, p = 1.959963984540054, part / whole
     middle, half = p + z * z / (2 * whole), z * math.sqrt(p * (1 - p) / whole + z * z / (4 * whole * whole))
-    return Interval(*((middle + sign * half) / (1 + z * z / whole) for sign in (-1, 1)))
+    low, high = ((middle + sign * half) / (1 + z * z / whole) for sign in (-1, 1))
+    # At the ends rounding leaves a little less than nothing, and more than all.
+    return Interval(max(low, 0.0), min(high, 1.0))

@@ -63,8 +63,8 @@ def failures(study: Study) -> tuple[Block, ...]:
             told = (listing([str(number) for number in numbers]) for numbers in (sizes, seeds))
             rows.append((*(Span(text) for text in (strategy, where, *told, status, reason)), see))
     head = ("strategy", "data · backbone", "n", "seed", "status", "reason", "to see it")
-    listed = "listed here" if len(rows) <= MOST_ROWS else "in cells.csv, the first of them listed here,"
-    note = f"{sentence(outcome(study))}; the others are {listed} and counted in the tables above."
+    listed = "listed here" if len(rows) <= MOST_ROWS else "in cells.csv, the first of it listed here,"
+    note = f"{sentence(outcome(study))}; the rest is {listed} and counted in the tables above."
     return heading, Paragraph((Span(note),)), Table("failures", head, tuple(rows[:MOST_ROWS]), len(head))
 
 
