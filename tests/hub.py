@@ -9,19 +9,26 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Hub(ThreadingHTTPServer):
-    """A hub on this machine that has one file, and notes what it is asked for."""
+class Local(ThreadingHTTPServer):
+    """A server on this machine, at `address` until it is left."""
 
-    def __init__(self, file: bytes) -> None:
-        self.file = file
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), Answers)
+    def __init__(self, answers: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), answers)
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def __exit__(self, *error: object) -> None:
         self.shutdown()
         super().__exit__(*error)
+
+
+class Hub(Local):
+    """A hub on this machine that has one file, and notes what it is asked for."""
+
+    def __init__(self, file: bytes) -> None:
+        self.file = file
+        self.asked: list[str] = []
+        super().__init__(Answers)
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -48,19 +55,13 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
-class DataHub(ThreadingHTTPServer):
+class DataHub(Local):
     """A hub on this machine that has one data set, owner/reviews, of text files at its only commit."""
 
     def __init__(self, files: Mapping[str, str], commit: str) -> None:
         self.files = {name: text.encode() for name, text in files.items()}
         self.commit = commit
-        super().__init__(("127.0.0.1", 0), DataAnswers)
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        super().__exit__(*error)
+        super().__init__(DataAnswers)
 
 
 class DataAnswers(BaseHTTPRequestHandler):

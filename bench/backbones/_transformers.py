@@ -139,8 +139,9 @@ def _encoder(config: Any) -> Any:
     try:
         encoder = made(attn_implementation="sdpa")
     except ValueError:  # a model without the fused attention
-        return quickened(made(attn_implementation="eager"))
-    take_over(encoder)
+        encoder = made(attn_implementation="eager")
+    else:
+        take_over(encoder)
     return quickened(encoder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from bench.record import Cost
 
 if TYPE_CHECKING:
     from bench.training.learner import Learner
-    from bench.training.spent import Work
 
 Stages = tuple[tuple[Operation, ...], ...]
 # Counts a network at a size of its examples, or at the largest.
@@ -35,7 +34,7 @@ def cost_of(
     total = _macs(counted(learner.network, None))
     flops = 0
     for work in learner.spent.work:
-        for size, examples in sizes_in(work):
+        for size, examples in work.sizes:
             stages = counted(learner.network, size)
             flops += 2 * examples * _macs(stages[work.forward :])
             if work.backward is not None:
@@ -47,11 +46,6 @@ def cost_of(
         trained = None if trained is None or of_parent is None else trained + of_parent
     sizes = sizes_of(learner, peak_memory_bytes)
     return replace(sizes, macs_forward=total, flops_forward=2 * total, flops_train=trained)
-
-
-def sizes_in(passes: Work) -> Sequence[tuple[int | None, int]]:
-    """Return how many examples passed in which size: all in the largest, where they have no lengths."""
-    return passes.lengths or ((None, passes.examples),)
 
 
 def sizes_of(learner: Learner, peak_memory_bytes: int | None) -> Cost:

@@ -20,7 +20,7 @@ import torch
 from bench.backbones._network import Network
 from bench.measure.clock import now
 from bench.measure.contention import Contention
-from bench.measure.cost import Counted, sizes_in
+from bench.measure.cost import Counted
 from bench.measure.environment import environment
 from bench.measure.flops import Operation
 from bench.measure.kept import kept
@@ -128,7 +128,7 @@ def _times(learner: Learner, counted: Counted, limits: Limits) -> Iterable[tuple
     # Hundreds of rounds do the same: each kind of pass is priced once.
     worked: Counter[tuple[int, int | None, int | None]] = Counter()
     for work in learner.spent.work:
-        for size, examples in sizes_in(work):
+        for size, examples in work.sizes:
             worked[work.forward, work.backward, size] += examples
     for (start, backward, size), examples in worked.items():
         batch = without_gradients if backward is None else recipe.batch_size

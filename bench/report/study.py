@@ -130,11 +130,12 @@ def sections(study: Study) -> tuple[Section, ...]:
         for backbone in names:
             found.setdefault((dataset, backbone), []).append(record)
     by_id = {r.cell_id: r for r in study.records}
+    called = {r.cell_id: name for r, (_, name) in zip(study.records, place_labels(study.records), strict=True)}
     made = []
     for (dataset, backbone), records in found.items():
         sizes = tuple(sorted({r.cell.size for r in records}))
         lines = _lines(records, order)
-        made.append(Section(dataset, backbone, sizes, lines, _parent_lines(records, by_id, study.parents)))
+        made.append(Section(dataset, backbone, sizes, lines, _parent_lines(records, by_id, study.parents, called)))
     return tuple(made)
 
 
@@ -183,8 +184,13 @@ def _lines(records: Sequence[Record], places: Mapping[str, int]) -> tuple[Line, 
     return tuple(lines)
 
 
-def _parent_lines(records: Sequence[Record], by_id: Mapping[str, Record], parents: frozenset[str]) -> tuple[Line, ...]:
-    """Return the parents of these records, and theirs, as lines labelled with their role."""
+def _parent_lines(
+    records: Sequence[Record], by_id: Mapping[str, Record], parents: frozenset[str], called: Mapping[str, str]
+) -> tuple[Line, ...]:
+    """Return the parents of these records, and theirs, as lines labelled with their role.
+
+    `called` names the backbone of each record, by the id of its cell.
+    """
     roles: dict[str, str] = {}
     queue = deque(item for r in records for item in r.cell.parents.items())
     while queue:
@@ -194,10 +200,9 @@ def _parent_lines(records: Sequence[Record], by_id: Mapping[str, Record], parent
         roles[cell_id] = role
         queue.extend(by_id[cell_id].cell.parents.items())
     groups: dict[tuple[str, str, str], list[Record]] = {}
-    places = dict(zip(by_id, place_labels(list(by_id.values())), strict=True)) if roles else {}
     for cell_id, role in roles.items():
         record = by_id[cell_id]
-        key = role, _key(_shown(record.cell.strategy)), places[cell_id][1]
+        key = role, _key(_shown(record.cell.strategy)), called[cell_id]
         groups.setdefault(key, []).append(record)
     firsts = [members[0].cell.strategy for members in groups.values()]
     return tuple(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.tasks import Round
 from bench.training.passes import Forward
 from bench.training.sources import Lengths
+
+# Pairs of a size, None for the largest, and how many examples are of it.
+Sizes = Sequence[tuple[int | None, int]]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Work:
     backward: int | None
     lengths: Lengths = ()
 
+    @property
+    def sizes(self) -> Sizes:
+        """How many examples passed in which size."""
+        return _in_sizes(self.examples, self.lengths)
+
 
 class Used(NamedTuple):
     """Rows that were used for training: of so many examples of a split, in so many views, and in which lengths."""
@@ -32,6 +40,11 @@ class Used(NamedTuple):
     examples: int
     views: int
     lengths: Lengths = ()
+
+
+def _in_sizes(examples: int, lengths: Lengths) -> Sizes:
+    """Return how many examples there are of which size: all of the largest, where they have no lengths."""
+    return lengths or ((None, examples),)
 
 
 @dataclass
@@ -54,8 +67,8 @@ class Spent:
     def passes(self) -> Iterator[tuple[Forward, int | None, int]]:
         """Yield the passes without gradients that training used, or made beside its own: of which size, how many."""
         for used in self.used:
-            for size, examples in used.lengths or ((None, used.examples),):
+            for size, examples in _in_sizes(used.examples, used.lengths):
                 yield used.forward, size, examples * used.views
         for forward, count, lengths in self.asked:
-            for size, examples in lengths or ((None, count),):
+            for size, examples in _in_sizes(count, lengths):
                 yield forward, size, examples
